@@ -1,0 +1,180 @@
+//go:build linux
+
+package shim
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// newBundle writes a bundle whose rootfs holds files: a name that ends in "*" is executable, one with " -> " is a
+// symbolic link.
+func newBundle(t *testing.T, spec specs.Spec, files ...string) *bundle {
+	t.Helper()
+	dir := t.TempDir()
+	spec.Root = &specs.Root{Path: "rootfs"}
+	config, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "config.json"), config, 0o600)
+	for _, file := range files {
+		name, target, link := strings.Cut(file, " -> ")
+		name, executable := strings.CutSuffix(name, "*")
+		name = filepath.Join(dir, "rootfs", name)
+		switch {
+		case link:
+			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(target, name); err != nil {
+				t.Fatal(err)
+			}
+		case executable:
+			write(t, name, nil, 0o755)
+		default:
+			write(t, name, nil, 0o644)
+		}
+	}
+	b, err := openBundle(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func write(t *testing.T, name string, content []byte, mode os.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, content, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestClassify(t *testing.T) {
+	sandbox := map[string]string{"io.kubernetes.cri.container-type": "sandbox"}
+	mounted := t.TempDir()
+	write(t, filepath.Join(mounted, "tool"), nil, 0o755)
+	write(t, filepath.Join(mounted, "modules.toml"), nil, 0o644)
+	tests := []struct {
+		name        string
+		args        string
+		annotations map[string]string
+		mounts      []specs.Mount
+		files       []string
+		want        kind
+	}{
+		{name: "CRI sandbox", args: "/modules.toml", annotations: sandbox, files: []string{"modules.toml"}, want: plain},
+		{name: "toml file", args: "/etc/site.toml --flag", want: gateway},
+		{name: "wasm file", args: "/app.wasm a b", want: wasiFile},
+		{name: "wat file", args: "app.wat", want: wasiFile},
+		{name: "executable beside modules.toml", args: "/bin/app", files: []string{"bin/app*", "modules.toml"}, want: plain},
+		{name: "executable by PATH", args: "app", files: []string{"bin/app*", "modules.toml"}, want: plain},
+		{name: "executable relative to cwd", args: "./app", files: []string{"work/app*", "modules.toml"}, want: plain},
+		{name: "file without x", args: "/bin/app", files: []string{"bin/app", "modules.toml"}, want: gateway},
+		{name: "not in PATH", args: "app", files: []string{"opt/app*", "modules.toml"}, want: gateway},
+		{name: "absolute link inside", args: "/bin/sh", files: []string{"bin/busybox*", "bin/sh -> /bin/busybox", "modules.toml"}, want: plain},
+		{name: "relative link inside", args: "/bin/sh", files: []string{"usr/bin/sh*", "bin -> usr/bin", "modules.toml"}, want: plain},
+		{name: "link to the host", args: "/bin/sh", files: []string{"bin/sh -> /proc/self/exe", "modules.toml"}, want: gateway},
+		{name: "link out of the root", args: "/bin/sh", files: []string{"bin/sh -> ../../../../../../../../../../bin/true", "modules.toml"}, want: gateway},
+		{name: "modules.toml alone", args: "/", files: []string{"modules.toml"}, want: gateway},
+		{name: "modules.toml is a directory", args: "/", files: []string{"modules.toml/x"}, want: plain},
+		{name: "modules.toml is a link to the host", args: "/", files: []string{"modules.toml -> /etc/passwd"}, want: plain},
+		{name: "neither", args: "/bin/app", want: plain},
+		{name: "executable in a volume", args: "/tools/tool", files: []string{"modules.toml"},
+			mounts: []specs.Mount{{Destination: "/tools", Type: "bind", Source: mounted}}, want: plain},
+		{name: "executable is a mount", args: "/sbin/docker-init -- /x", files: []string{"modules.toml"},
+			mounts: []specs.Mount{{Destination: "/sbin/docker-init", Options: []string{"rbind"}, Source: filepath.Join(mounted, "tool")}}, want: plain},
+		{name: "modules.toml is a mount", args: "/",
+			mounts: []specs.Mount{{Destination: "/modules.toml", Type: "bind", Source: filepath.Join(mounted, "modules.toml")}}, want: gateway},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBundle(t, specs.Spec{
+				Process:     &specs.Process{Args: strings.Fields(tt.args), Env: []string{"PATH=/usr/bin:/bin"}, Cwd: "/work"},
+				Annotations: tt.annotations,
+				Mounts:      tt.mounts,
+			}, tt.files...)
+			if got, err := b.classify(t.Context(), nil); got != tt.want || err != nil {
+				t.Errorf("classify = %v, %v, want %v", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestRewrite(t *testing.T) {
+	b := newBundle(t, specs.Spec{Process: &specs.Process{Args: []string{"/app.wasm", "--", "x"}}})
+	if err := b.rewrite(wasiFile); err != nil {
+		t.Fatal(err)
+	}
+	again, err := openBundle(b.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{gatewayInRoot, "run", "--dir", "/", "--", "/app.wasm", "--", "x"}
+	if got := again.spec.Process.Args; !slices.Equal(got, want) {
+		t.Errorf("args = %q, want %q", got, want)
+	}
+	entries, err := os.ReadDir(b.path)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("the bundle holds %v, want config.json alone", entries)
+	}
+}
+
+func TestRewriteExec(t *testing.T) {
+	gatewayMount := []specs.Mount{{Destination: gatewayInDev, Type: "bind", Source: "/shim"}}
+	initArgs := []string{"/dev/wagi", "-c", "/etc/site.toml"}
+	tests := []struct {
+		name   string
+		mounts []specs.Mount
+		args   []string
+		files  []string
+		want   []string
+	}{
+		{"wagi", gatewayMount, []string{"wagi", "routes"}, nil, []string{"/dev/wagi", "routes"}},
+		{"wagi by path", gatewayMount, []string{"/usr/bin/wagi", "routes"}, nil, []string{"/dev/wagi", "routes"}},
+		{"the image has its own wagi", gatewayMount, []string{"wagi"}, []string{"bin/wagi*"}, []string{"wagi"}},
+		{"wasm file", gatewayMount, []string{"/tool.wasm", "-x"}, nil, []string{"/dev/wagi", "run", "--dir", "/", "--", "/tool.wasm", "-x"}},
+		{"anything else", gatewayMount, []string{"/bin/sh"}, nil, []string{"/bin/sh"}},
+		{"plain container", nil, []string{"wagi"}, nil, []string{"wagi"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBundle(t, specs.Spec{Process: &specs.Process{Args: initArgs, Env: []string{"WAGI_CONTAINER=1", "SECRET=1"}}, Mounts: tt.mounts}, tt.files...)
+			process, err := json.Marshal(map[string]any{"args": tt.args, "env": []string{"PATH=/bin"}, "future": 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			spec := &anypb.Any{Value: process}
+			if err := b.rewriteExec(spec); err != nil {
+				t.Fatal(err)
+			}
+			var got struct {
+				Args, Env []string
+				Future    int
+			}
+			if err := json.Unmarshal(spec.Value, &got); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(got.Args, tt.want) || got.Future != 1 {
+				t.Errorf("args = %q, future %d, want %q, 1", got.Args, got.Future, tt.want)
+			}
+			wantEnv := []string{"PATH=/bin"}
+			if !slices.Equal(tt.args, tt.want) {
+				wantEnv = []string{"PATH=/bin", "WAGI_CONTAINER=1", "WAGI_CONFIG=/etc/site.toml"}
+			}
+			if !slices.Equal(got.Env, wantEnv) {
+				t.Errorf("env = %q, want %q", got.Env, wantEnv)
+			}
+		})
+	}
+}

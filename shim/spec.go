@@ -1,0 +1,157 @@
+//go:build linux
+
+package shim
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+const (
+	// modulesFile is where an image keeps its configuration when no argument names another.
+	modulesFile = "/modules.toml"
+	// listenAddress is where a container's gateway listens unless WAGI_LISTEN or PORT say otherwise.
+	listenAddress = "0.0.0.0:3000"
+
+	// The gateway is mounted in the tmpfs that runc makes for /dev, so that the image's file system stays as it is
+	// and may be read-only. Without that tmpfs it is mounted in the rootfs.
+	gatewayInDev  = "/dev/wagi"
+	gatewayInRoot = "/.wagi/wagi"
+)
+
+// kind says what a container runs.
+type kind int
+
+const (
+	plain    kind = iota // whatever its command is, untouched
+	gateway              // the gateway with a modules.toml
+	wasiFile             // one WebAssembly file as a WASI command
+)
+
+// classifyCommand decides by the spec alone what a container is; known is false when that needs a look into its
+// file system. A CRI sandbox is never ours. A first argument names a modules.toml or a WebAssembly file by its ending.
+func classifyCommand(spec *specs.Spec) (k kind, known bool) {
+	if spec.Annotations["io.kubernetes.cri.container-type"] == "sandbox" || spec.Process == nil || len(spec.Process.Args) == 0 {
+		return plain, true
+	}
+	switch arg := spec.Process.Args[0]; {
+	case strings.HasSuffix(arg, ".toml"):
+		return gateway, true
+	case isWasm(arg):
+		return wasiFile, true
+	}
+	return plain, false
+}
+
+func isWasm(name string) bool {
+	return strings.HasSuffix(name, ".wasm") || strings.HasSuffix(name, ".wat")
+}
+
+// gatewayArgs is the gateway's command line for a container whose command is args: what a person would type.
+func gatewayArgs(path string, args []string) []string {
+	file, flags := modulesFile, args
+	if !strings.HasPrefix(args[0], "-") {
+		flags = args[1:]
+	}
+	if strings.HasSuffix(args[0], ".toml") {
+		file = args[0]
+	}
+	return append([]string{path, "-c", file}, flags...)
+}
+
+// wasiArgs is the command line that runs a WebAssembly file with the container's whole file system.
+func wasiArgs(path string, args []string) []string {
+	return append([]string{path, "run", "--dir", "/", "--"}, args...)
+}
+
+// gatewayEnv is what the gateway's environment has beside the container's own.
+func gatewayEnv(env []string) []string {
+	added := []string{"WAGI_CONTAINER=1"}
+	if !slices.ContainsFunc(env, func(kv string) bool {
+		return strings.HasPrefix(kv, "WAGI_LISTEN=") || strings.HasPrefix(kv, "PORT=")
+	}) {
+		added = append(added, "WAGI_LISTEN="+listenAddress)
+	}
+	return added
+}
+
+// gatewayPath is where the gateway goes in a container with these mounts.
+func gatewayPath(mounts []specs.Mount) string {
+	for _, m := range slices.Backward(mounts) {
+		if m.Destination == "/dev" && m.Type == "tmpfs" {
+			return gatewayInDev
+		}
+		if m.Destination == "/dev" {
+			break
+		}
+	}
+	return gatewayInRoot
+}
+
+// mountedGateway is the path of the gateway in a container whose spec was rewritten; empty in a plain one.
+func mountedGateway(spec *specs.Spec) string {
+	for _, m := range slices.Backward(spec.Mounts) {
+		if m.Destination == gatewayInDev || m.Destination == gatewayInRoot {
+			return m.Destination
+		}
+	}
+	return ""
+}
+
+// rewriteSpec gives config with the gateway binary self as the process of a container of kind k. Keys that are
+// unknown to us stay as they are.
+func rewriteSpec(config []byte, spec *specs.Spec, k kind, self string) ([]byte, error) {
+	path := gatewayPath(spec.Mounts)
+	args, env := wasiArgs(path, spec.Process.Args), spec.Process.Env
+	if k == gateway {
+		args = gatewayArgs(path, spec.Process.Args)
+		env = append(slices.Clone(env), gatewayEnv(env)...)
+	}
+	mount := specs.Mount{
+		Destination: path,
+		Type:        "bind",
+		Source:      self,
+		Options:     []string{"bind", "ro", "nosuid", "nodev"},
+	}
+	return edit(config, func(doc map[string]any) error {
+		process, ok := doc["process"].(map[string]any)
+		if !ok {
+			return fmt.Errorf("config.json: no process")
+		}
+		process["args"], process["env"] = args, env
+		mounts, _ := doc["mounts"].([]any)
+		doc["mounts"] = append(mounts, mount)
+		return nil
+	})
+}
+
+// rewriteProcess gives the process of an exec with args instead of its own and with env added.
+func rewriteProcess(process []byte, args, env []string) ([]byte, error) {
+	return edit(process, func(doc map[string]any) error {
+		own, _ := doc["env"].([]any)
+		for _, kv := range env {
+			own = append(own, kv)
+		}
+		doc["args"], doc["env"] = args, own
+		return nil
+	})
+}
+
+// edit changes a JSON object without touching what change does not, numbers of any size included.
+func edit(object []byte, change func(map[string]any) error) ([]byte, error) {
+	var doc map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(object))
+	decoder.UseNumber()
+	if err := decoder.Decode(&doc); err != nil {
+		return nil, err
+	}
+	if err := change(doc); err != nil {
+		return nil, err
+	}
+	return json.Marshal(doc)
+}

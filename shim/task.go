@@ -1,0 +1,135 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task"
+	"github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/containerd/containerd/v2/pkg/shutdown"
+	"github.com/containerd/containerd/v2/plugins"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/plugin"
+	"github.com/containerd/plugin/registry"
+	"github.com/containerd/ttrpc"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// registerService makes the library's server serve our task service.
+func registerService() {
+	registry.Register(&plugin.Registration{
+		Type:     plugins.TTRPCPlugin,
+		ID:       "task",
+		Requires: []plugin.Type{plugins.EventPlugin, plugins.InternalPlugin},
+		InitFn: func(ic *plugin.InitContext) (any, error) {
+			publisher, err := ic.GetByID(plugins.EventPlugin, "publisher")
+			if err != nil {
+				return nil, err
+			}
+			sd, err := ic.GetByID(plugins.InternalPlugin, "shutdown")
+			if err != nil {
+				return nil, err
+			}
+			runc, err := task.NewTaskService(ic.Context, publisher.(shim.Publisher), sd.(shutdown.Service))
+			if err != nil {
+				return nil, err
+			}
+			return &service{runc}, nil
+		},
+	})
+}
+
+// service is the task service of runc's shim, which sees WAGI containers as containers that run the gateway.
+type service struct {
+	taskapi.TTRPCTaskService
+}
+
+// Create creates a container. A WAGI container's config.json is rewritten first.
+func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
+	if err := prepare(ctx, r); err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return s.TTRPCTaskService.Create(ctx, r)
+}
+
+func prepare(ctx context.Context, r *taskapi.CreateTaskRequest) error {
+	b, err := openBundle(r.Bundle)
+	if err != nil {
+		return err
+	}
+	opts, err := runcOptions(r.Options)
+	if err != nil {
+		return err
+	}
+	opts.SystemdCgroup = opts.SystemdCgroup || usesSystemd(b.spec.Linux)
+	if err := findRuntime(opts.BinaryName); err != nil {
+		return err
+	}
+	if r.Options, err = marshalOptions(opts); err != nil {
+		return err
+	}
+	kind, err := b.classify(ctx, r.Rootfs)
+	if err != nil {
+		return fmt.Errorf("container %q: %w", r.ID, err)
+	}
+	return b.rewrite(kind)
+}
+
+// Exec adds a process to a container. In a WAGI container "wagi" and WebAssembly files are run by the gateway binary.
+func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emptypb.Empty, error) {
+	wd, err := os.Getwd()
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	b, err := openBundle(filepath.Join(filepath.Dir(wd), r.ID))
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	if err := b.rewriteExec(r.Spec); err != nil {
+		return nil, errgrpc.ToGRPC(fmt.Errorf("exec %q: %w", r.ExecID, err))
+	}
+	return s.TTRPCTaskService.Exec(ctx, r)
+}
+
+// RegisterTTRPC serves the task API as version 2 and as version 3: they are the same on the wire but for the
+// package's name. containerd 1.6 to 2.2 call version 2, later ones version 3.
+func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
+	methods := map[string]ttrpc.Method{
+		"State":      method(s.State),
+		"Create":     method(s.Create),
+		"Start":      method(s.Start),
+		"Delete":     method(s.Delete),
+		"Pids":       method(s.Pids),
+		"Pause":      method(s.Pause),
+		"Resume":     method(s.Resume),
+		"Checkpoint": method(s.Checkpoint),
+		"Kill":       method(s.Kill),
+		"Exec":       method(s.Exec),
+		"ResizePty":  method(s.ResizePty),
+		"CloseIO":    method(s.CloseIO),
+		"Update":     method(s.Update),
+		"Wait":       method(s.Wait),
+		"Stats":      method(s.Stats),
+		"Connect":    method(s.Connect),
+		"Shutdown":   method(s.Shutdown),
+	}
+	for _, name := range []string{"containerd.task.v2.Task", "containerd.task.v3.Task"} {
+		server.RegisterService(name, &ttrpc.ServiceDesc{Methods: methods})
+	}
+	return nil
+}
+
+func method[Request, Response any](call func(context.Context, *Request) (*Response, error)) ttrpc.Method {
+	return func(ctx context.Context, unmarshal func(any) error) (any, error) {
+		var r Request
+		if err := unmarshal(&r); err != nil {
+			return nil, err
+		}
+		return call(ctx, &r)
+	}
+}
