@@ -1,0 +1,515 @@
+package guest
+
+import (
+	"encoding/binary"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/tetratelabs/wazero/sys"
+)
+
+// maxDescriptors bounds what a guest has open, so that it cannot use up the descriptors of the gateway.
+const maxDescriptors = 256
+
+// maxVectors is IOV_MAX: how many buffers one call reads or writes.
+const maxVectors = 1024
+
+// Types of files in WASI.
+const (
+	filetypeUnknown         = 0
+	filetypeBlockDevice     = 1
+	filetypeCharacterDevice = 2
+	filetypeDirectory       = 3
+	filetypeRegularFile     = 4
+	filetypeSymbolicLink    = 7
+)
+
+// Flags of descriptors in WASI.
+const (
+	fdflagsAppend   = 1 << 0
+	fdflagsDsync    = 1 << 1
+	fdflagsNonblock = 1 << 2
+	fdflagsRsync    = 1 << 3
+	fdflagsSync     = 1 << 4
+)
+
+// Rights of descriptors in WASI. Guests learn from them how a descriptor was opened.
+const (
+	rightsRead  = 1 << 1
+	rightsSeek  = 1 << 2
+	rightsTell  = 1 << 5
+	rightsWrite = 1 << 6
+	rightsAll   = 1<<30 - 1
+)
+
+// descriptor is what a number stands for in a guest: a stream of the call, or a file or directory of a volume.
+type descriptor struct {
+	reader io.Reader  // nil: not open for reading
+	writer io.Writer  // nil: not open for writing
+	file   *os.File   // nil for streams and directories
+	dir    *directory // nil for streams and files
+	volume *volume    // nil for streams
+	path   string     // of the file or directory, in its volume
+	flags  uint16
+}
+
+func (d *descriptor) close() error {
+	switch {
+	case d.file != nil:
+		return d.file.Close()
+	case d.dir != nil:
+		return d.dir.rewind()
+	}
+	return nil
+}
+
+// lookup finds an open descriptor.
+func (g *guest) lookup(fd uint32) (*descriptor, error) {
+	if uint64(fd) >= uint64(len(g.descriptors)) || g.descriptors[fd] == nil {
+		return nil, errnoBadf
+	}
+	return g.descriptors[fd], nil
+}
+
+// lookupFile finds a descriptor of a volume's file.
+func (g *guest) lookupFile(fd uint32) (*descriptor, error) {
+	d, err := g.lookup(fd)
+	switch {
+	case err != nil:
+		return nil, err
+	case d.dir != nil:
+		return nil, errnoIsdir
+	case d.file == nil:
+		return nil, errnoSpipe
+	}
+	return d, nil
+}
+
+// insert gives a descriptor the lowest free number.
+func (g *guest) insert(d *descriptor) (uint32, error) {
+	for fd, old := range g.descriptors {
+		if old == nil {
+			g.descriptors[fd] = d
+			return uint32(fd), nil
+		}
+	}
+	if len(g.descriptors) == maxDescriptors {
+		return 0, errnoMfile
+	}
+	g.descriptors = append(g.descriptors, d)
+	return uint32(len(g.descriptors) - 1), nil
+}
+
+func (g *guest) fdClose(p params) error {
+	d, err := g.lookup(p.u32(0))
+	if err != nil {
+		return err
+	}
+	g.descriptors[p.u32(0)] = nil
+	return d.close()
+}
+
+func (g *guest) fdRenumber(p params) error {
+	from, to := p.u32(0), p.u32(1)
+	d, err := g.lookup(from)
+	if err != nil {
+		return err
+	}
+	old, err := g.lookup(to)
+	if err != nil || from == to {
+		return err
+	}
+	g.descriptors[to], g.descriptors[from] = d, nil
+	return old.close()
+}
+
+// vectors calls each for the buffers that a guest names, until one call fails or does less than asked.
+// A stream is read once only: the rest of the buffers might have to wait for more.
+func (g *guest) vectors(p params, once bool, each func(b []byte) (int, error)) (total int, err error) {
+	count := p.u32(2)
+	if count > maxVectors {
+		return 0, errnoInval
+	}
+	list, err := g.array(p.u32(1), count, 8)
+	if err != nil {
+		return 0, err
+	}
+	for ; len(list) > 0; list = list[8:] {
+		b, err := g.bytes(binary.LittleEndian.Uint32(list), binary.LittleEndian.Uint32(list[4:]))
+		if err != nil {
+			return total, err
+		}
+		if len(b) == 0 {
+			continue
+		}
+		n, err := each(b)
+		total += n
+		if total > 0 && (err != nil || n < len(b) || once) {
+			return total, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return total, nil
+}
+
+func (g *guest) fdRead(p params) error {
+	d, err := g.lookup(p.u32(0))
+	switch {
+	case err != nil:
+		return err
+	case d.dir != nil:
+		return errnoIsdir
+	case d.reader == nil:
+		return errnoBadf
+	}
+	n, err := g.vectors(p, d.file == nil, func(b []byte) (n int, err error) {
+		for n == 0 && err == nil && g.ctx.Err() == nil {
+			n, err = d.reader.Read(b)
+		}
+		return n, err
+	})
+	if err != nil && err != io.EOF {
+		return err
+	}
+	return g.putU32(p.u32(3), uint32(n))
+}
+
+func (g *guest) fdWrite(p params) error {
+	d, err := g.lookup(p.u32(0))
+	if err != nil {
+		return err
+	}
+	if d.writer == nil {
+		return errnoBadf
+	}
+	n, err := g.vectors(p, false, d.writer.Write)
+	if err != nil {
+		return err
+	}
+	return g.putU32(p.u32(3), uint32(n))
+}
+
+func (g *guest) fdPread(p params) error {
+	d, err := g.lookupFile(p.u32(0))
+	if err != nil {
+		return err
+	}
+	offset := int64(p[3])
+	n, err := g.vectors(p, false, func(b []byte) (int, error) {
+		n, err := d.file.ReadAt(b, offset)
+		offset += int64(n)
+		return n, err
+	})
+	if err != nil && err != io.EOF {
+		return err
+	}
+	return g.putU32(p.u32(4), uint32(n))
+}
+
+func (g *guest) fdPwrite(p params) error {
+	d, err := g.lookupFile(p.u32(0))
+	if err != nil {
+		return err
+	}
+	offset := int64(p[3])
+	n, err := g.vectors(p, false, func(b []byte) (int, error) {
+		n, err := d.file.WriteAt(b, offset)
+		offset += int64(n)
+		return n, err
+	})
+	if err != nil {
+		return err
+	}
+	return g.putU32(p.u32(4), uint32(n))
+}
+
+func (g *guest) fdSeek(p params) error {
+	return g.seek(p, [...]int{io.SeekStart, io.SeekCurrent, io.SeekEnd})
+}
+
+func (g *guest) fdSeekUnstable(p params) error {
+	return g.seek(p, [...]int{io.SeekCurrent, io.SeekEnd, io.SeekStart})
+}
+
+func (g *guest) seek(p params, whences [3]int) error {
+	d, err := g.lookupFile(p.u32(0))
+	if err != nil {
+		return err
+	}
+	if p.u32(2) >= uint32(len(whences)) {
+		return errnoInval
+	}
+	offset, err := d.file.Seek(int64(p[1]), whences[p.u32(2)])
+	if err != nil {
+		return err
+	}
+	return g.putU64(p.u32(3), uint64(offset))
+}
+
+func (g *guest) fdTell(p params) error {
+	d, err := g.lookupFile(p.u32(0))
+	if err != nil {
+		return err
+	}
+	offset, err := d.file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	return g.putU64(p.u32(1), uint64(offset))
+}
+
+// fdSync is fd_datasync as well: Go has no portable call that syncs data alone.
+func (g *guest) fdSync(p params) error {
+	d, err := g.lookup(p.u32(0))
+	if err != nil || d.file == nil {
+		return err
+	}
+	return d.file.Sync()
+}
+
+func (g *guest) fdAdvise(p params) error {
+	_, err := g.lookupFile(p.u32(0))
+	return err
+}
+
+// fdAllocate makes a file at least as long as asked. It reserves no blocks.
+func (g *guest) fdAllocate(p params) error {
+	d, err := g.lookupFile(p.u32(0))
+	if err != nil {
+		return err
+	}
+	end := int64(p[1]) + int64(p[2])
+	if int64(p[1]) < 0 || int64(p[2]) <= 0 || end < 0 {
+		return errnoInval
+	}
+	info, err := d.file.Stat()
+	if err != nil || info.Size() >= end {
+		return err
+	}
+	return d.file.Truncate(end)
+}
+
+func (g *guest) fdFdstatGet(p params) error {
+	d, err := g.lookup(p.u32(0))
+	if err != nil {
+		return err
+	}
+	st, err := d.stat()
+	if err != nil {
+		return err
+	}
+	b, err := g.bytes(p.u32(1), 24)
+	if err != nil {
+		return err
+	}
+	rights := uint64(rightsAll)
+	if d.dir == nil && d.reader == nil {
+		rights &^= rightsRead
+	}
+	if d.dir == nil && d.writer == nil {
+		rights &^= rightsWrite
+	}
+	if d.volume == nil { // isatty looks for these
+		rights &^= rightsSeek | rightsTell
+	}
+	clear(b)
+	b[0] = filetype(st.Mode)
+	binary.LittleEndian.PutUint16(b[2:], d.flags)
+	binary.LittleEndian.PutUint64(b[8:], rights)
+	binary.LittleEndian.PutUint64(b[16:], rightsAll)
+	return nil
+}
+
+// fdFdstatSetFlags changes append mode. Streams block whatever the guest asks for; files never do.
+func (g *guest) fdFdstatSetFlags(p params) error {
+	d, err := g.lookup(p.u32(0))
+	if err != nil {
+		return err
+	}
+	flags := uint16(p.u32(1))
+	if changed := flags ^ d.flags; d.file == nil && changed != 0 || changed&^(fdflagsAppend|fdflagsNonblock) != 0 {
+		return errnoNotsup
+	} else if changed&fdflagsAppend != 0 {
+		if err := setAppend(d.file, flags&fdflagsAppend != 0); err != nil {
+			return err
+		}
+	}
+	d.flags = flags
+	return nil
+}
+
+// fdFdstatSetRights takes nothing away: what a guest may do is decided by its volumes.
+func (g *guest) fdFdstatSetRights(p params) error {
+	_, err := g.lookup(p.u32(0))
+	return err
+}
+
+func (g *guest) fdFilestatSetSize(p params) error {
+	d, err := g.lookupFile(p.u32(0))
+	if err != nil {
+		return err
+	}
+	return d.file.Truncate(int64(p[1]))
+}
+
+func (g *guest) fdFilestatSetTimes(p params) error {
+	d, err := g.lookup(p.u32(0))
+	if err != nil {
+		return err
+	}
+	if d.volume == nil {
+		return errnoNotsup
+	}
+	atime, mtime, err := times(p[1], p[2], p.u32(3))
+	if err != nil {
+		return err
+	}
+	if d.dir != nil {
+		return d.volume.chtimes(d.path, atime, mtime)
+	}
+	return d.volume.chtimesFile(d.file, d.path, atime, mtime)
+}
+
+func (g *guest) fdFilestatGet(p params) error {
+	return g.fdFilestat(p, g.putFilestat)
+}
+
+func (g *guest) fdFilestatGetUnstable(p params) error {
+	return g.fdFilestat(p, g.putFilestatUnstable)
+}
+
+func (g *guest) fdFilestat(p params, put func(uint32, sys.Stat_t) error) error {
+	d, err := g.lookup(p.u32(0))
+	if err != nil {
+		return err
+	}
+	st, err := d.stat()
+	if err != nil {
+		return err
+	}
+	return put(p.u32(1), st)
+}
+
+// stat describes the file. Of a stream only the type is known: a character device when it is a terminal of the host.
+func (d *descriptor) stat() (sys.Stat_t, error) {
+	var (
+		info fs.FileInfo
+		err  error
+	)
+	switch {
+	case d.dir != nil:
+		info, err = d.volume.root.Stat(d.path)
+	case d.file != nil:
+		info, err = d.file.Stat()
+	default:
+		return d.statStream(), nil
+	}
+	if err != nil {
+		return sys.Stat_t{}, err
+	}
+	return sys.NewStat_t(info), nil
+}
+
+func (d *descriptor) statStream() sys.Stat_t {
+	file, ok := d.reader.(*os.File)
+	if !ok {
+		file, ok = d.writer.(*os.File)
+	}
+	if ok {
+		if info, err := file.Stat(); err == nil && info.Mode()&fs.ModeCharDevice != 0 {
+			return sys.Stat_t{Mode: info.Mode().Type()}
+		}
+	}
+	return sys.Stat_t{Mode: fs.ModeIrregular}
+}
+
+func filetype(mode fs.FileMode) byte {
+	switch {
+	case mode.IsRegular():
+		return filetypeRegularFile
+	case mode.IsDir():
+		return filetypeDirectory
+	case mode&fs.ModeSymlink != 0:
+		return filetypeSymbolicLink
+	case mode&fs.ModeCharDevice != 0:
+		return filetypeCharacterDevice
+	case mode&fs.ModeDevice != 0:
+		return filetypeBlockDevice
+	}
+	return filetypeUnknown
+}
+
+func (g *guest) putFilestat(addr uint32, st sys.Stat_t) error {
+	b, err := g.bytes(addr, 64)
+	if err != nil {
+		return err
+	}
+	clear(b)
+	binary.LittleEndian.PutUint64(b, st.Dev)
+	binary.LittleEndian.PutUint64(b[8:], st.Ino)
+	b[16] = filetype(st.Mode)
+	binary.LittleEndian.PutUint64(b[24:], st.Nlink)
+	putSizeAndTimes(b[32:], st)
+	return nil
+}
+
+// putFilestatUnstable writes the form of wasi_unstable, where the number of links has 32 bits.
+func (g *guest) putFilestatUnstable(addr uint32, st sys.Stat_t) error {
+	b, err := g.bytes(addr, 56)
+	if err != nil {
+		return err
+	}
+	clear(b)
+	binary.LittleEndian.PutUint64(b, st.Dev)
+	binary.LittleEndian.PutUint64(b[8:], st.Ino)
+	b[16] = filetype(st.Mode)
+	binary.LittleEndian.PutUint32(b[20:], uint32(st.Nlink))
+	putSizeAndTimes(b[24:], st)
+	return nil
+}
+
+func putSizeAndTimes(b []byte, st sys.Stat_t) {
+	binary.LittleEndian.PutUint64(b, uint64(st.Size))
+	binary.LittleEndian.PutUint64(b[8:], uint64(st.Atim))
+	binary.LittleEndian.PutUint64(b[16:], uint64(st.Mtim))
+	binary.LittleEndian.PutUint64(b[24:], uint64(st.Ctim))
+}
+
+func (g *guest) fdPrestatGet(p params) error {
+	name, err := g.preopen(p.u32(0))
+	if err != nil {
+		return err
+	}
+	if err := g.putU32(p.u32(1), 0); err != nil { // the tag: a directory
+		return err
+	}
+	return g.putU32(p.u32(1)+4, uint32(len(name)))
+}
+
+func (g *guest) fdPrestatDirName(p params) error {
+	name, err := g.preopen(p.u32(0))
+	if err != nil {
+		return err
+	}
+	if p.u32(2) < uint32(len(name)) {
+		return errnoNametoolong
+	}
+	b, err := g.bytes(p.u32(1), uint32(len(name)))
+	copy(b, name)
+	return err
+}
+
+// preopen is the guest's path of a directory that was open from the start.
+func (g *guest) preopen(fd uint32) (string, error) {
+	d, err := g.lookup(fd)
+	if err != nil {
+		return "", err
+	}
+	if d.dir == nil || d.dir.preopen == "" {
+		return "", errnoBadf
+	}
+	return d.dir.preopen, nil
+}

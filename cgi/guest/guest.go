@@ -1,0 +1,179 @@
+// Package guest runs WebAssembly modules: one module, compiled once, run afresh for each request.
+//
+// A guest is one run of a module. It begins with the module's initial state, sees the arguments, environment and
+// streams of its [Call] and the volumes of its module, and nothing else: no network, no process, no other guest.
+// It speaks WASI preview 1 (wasi_snapshot_preview1) or the older wasi_unstable.
+//
+// This package alone knows the engine, wazero.
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"sync/atomic"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+)
+
+const (
+	defaultEntrypoint = "_start"
+	defaultMemory     = 256 << 20
+	pageSize          = 64 << 10
+)
+
+// Config says how a module is compiled and what its guests may do.
+type Config struct {
+	Name         string   // what errors call the module: its reference
+	Entrypoint   string   // exported function that a guest starts at; default "_start"
+	Memory       uint64   // bytes of linear memory a guest may have, rounded down to pages of 64 KiB; default 256 MiB, at most 4 GiB
+	Volumes      []Volume // directories the guests see
+	CompileCache string   // directory that keeps compiled code; default none
+}
+
+// Volume is a directory of the host that guests see. No path and no symlink leads out of it;
+// an absolute symlink therefore leads nowhere.
+type Volume struct {
+	Guest    string // path in the guest, such as "/data"
+	Host     string // directory of the host; while it is missing, guests run without the volume
+	ReadOnly bool   // what would change the directory fails with EROFS
+}
+
+// Module is a compiled module. Its methods may be called at the same time, but for Close.
+type Module struct {
+	config   Config
+	runtime  wazero.Runtime
+	cache    wazero.CompilationCache // nil: none
+	compiled wazero.CompiledModule
+	exports  map[string]api.FunctionDefinition
+	instance wazero.ModuleConfig
+	missing  []atomic.Bool // the volume was missing, which has been logged
+}
+
+// Call is what one guest is given. The zero Call is a guest without arguments, environment and input, whose output is dropped.
+//
+// A guest that reads or writes a stream is blocked in the Reader or Writer, and there the end of the context does not
+// reach it: the caller makes Read or Write return, with any error, and then the guest stops.
+// A stream that is a terminal (*os.File) is one to the guest too.
+type Call struct {
+	Entrypoint string   // exported function to call; default the module's
+	Args       []string // the first is the program's name
+	Env        []string // NAME=value
+	Stdin      io.Reader
+	Stdout     io.Writer
+	Stderr     io.Writer
+}
+
+// Compile compiles a binary module. The error names the module and says what is wrong with it and, where known, the fix.
+// A module without a usable entrypoint compiles: see [Module.Check]. The caller closes the module.
+func Compile(ctx context.Context, wasm []byte, cfg Config) (*Module, error) {
+	if cfg.Entrypoint == "" {
+		cfg.Entrypoint = defaultEntrypoint
+	}
+	if cfg.Memory == 0 {
+		cfg.Memory = defaultMemory
+	}
+	m := &Module{config: cfg, missing: make([]atomic.Bool, len(cfg.Volumes))}
+	if err := m.compile(ctx, wasm); err != nil {
+		m.Close(ctx)
+		return nil, fmt.Errorf("module %q: %w", cfg.Name, err)
+	}
+	return m, nil
+}
+
+func (m *Module) compile(ctx context.Context, wasm []byte) error {
+	pages := uint32(min(m.config.Memory, 4<<30) / pageSize)
+	outline, err := inspect(wasm)
+	if err != nil {
+		return err
+	}
+	if err := outline.check(pages); err != nil {
+		return err
+	}
+	rc := wazero.NewRuntimeConfig().
+		WithCoreFeatures(api.CoreFeaturesV2 | experimental.CoreFeaturesExceptionHandling |
+			experimental.CoreFeaturesTailCall | experimental.CoreFeaturesExtendedConst).
+		WithMemoryLimitPages(pages).
+		WithCloseOnContextDone(true).
+		WithDebugInfoEnabled(false) // reading DWARF costs more than all the rest of a cached start
+	if m.config.CompileCache != "" {
+		m.cache, err = wazero.NewCompilationCacheWithDir(m.config.CompileCache)
+		if err != nil {
+			return fmt.Errorf("compile cache: %w", err)
+		}
+		rc = rc.WithCompilationCache(m.cache)
+	}
+	m.runtime = wazero.NewRuntimeWithConfig(ctx, rc)
+	m.compiled, err = m.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, 2), wasm)
+	if err != nil {
+		return compileError(err)
+	}
+	m.exports = m.compiled.ExportedFunctions()
+	m.instance = instanceConfig()
+	return m.link(ctx, outline)
+}
+
+// Run runs one guest from the module's initial state until it ends. It returns nil when the guest returned or exited
+// with status 0, else an *[ExitError], a *[TrapError], an *[EntrypointError] when there is nothing to call,
+// or, when ctx ended first and stopped the guest, an error that wraps ctx.Err() and context.Cause(ctx).
+func (m *Module) Run(ctx context.Context, call *Call) error {
+	entrypoint := call.Entrypoint
+	if entrypoint == "" {
+		entrypoint = m.config.Entrypoint
+	}
+	if err := m.check(entrypoint); err != nil {
+		return err
+	}
+	g := m.newGuest(ctx, call)
+	defer g.close()
+	return g.result(g.run(m, entrypoint))
+}
+
+// Check reports, as an *[EntrypointError], an entrypoint that cannot be called. Every [Module.Run] of it fails the same way.
+func (m *Module) Check() error {
+	return m.check(m.config.Entrypoint)
+}
+
+func (m *Module) check(entrypoint string) error {
+	f, ok := m.exports[entrypoint]
+	switch {
+	case !ok:
+		return &EntrypointError{m.config.Name, entrypoint, "is not an exported function"}
+	case len(f.ParamTypes()) != 0 || len(f.ResultTypes()) != 0:
+		return &EntrypointError{m.config.Name, entrypoint, "has parameters or results"}
+	}
+	return nil
+}
+
+// Exports says whether the module exports a function of that name.
+func (m *Module) Exports(name string) bool {
+	_, ok := m.exports[name]
+	return ok
+}
+
+// Close frees the module's code. No guest may be running.
+func (m *Module) Close(ctx context.Context) (err error) {
+	if m.runtime != nil {
+		err = m.runtime.Close(ctx)
+	}
+	if m.cache != nil {
+		err = errors.Join(err, m.cache.Close(ctx))
+	}
+	return err
+}
+
+// EngineVersion names the WebAssembly engine, such as "wazero v1.12.0".
+func EngineVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, dep := range info.Deps {
+			if dep.Path == "github.com/tetratelabs/wazero" {
+				return "wazero " + dep.Version
+			}
+		}
+	}
+	return "wazero"
+}

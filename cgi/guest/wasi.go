@@ -1,0 +1,277 @@
+package guest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/sys"
+)
+
+const (
+	preview1 = "wasi_snapshot_preview1"
+	unstable = "wasi_unstable"
+)
+
+// function is a system call of WASI. It is an api.GoModuleFunction.
+type function struct {
+	params string // one letter each: i is an i32, l an i64. The result is an errno, an i32; proc_exit has none
+	call   func(*guest, params) error
+}
+
+var preview1Functions = map[string]function{
+	"args_get":                {"ii", (*guest).argsGet},
+	"args_sizes_get":          {"ii", (*guest).argsSizesGet},
+	"clock_res_get":           {"ii", (*guest).clockResGet},
+	"clock_time_get":          {"ili", (*guest).clockTimeGet},
+	"environ_get":             {"ii", (*guest).environGet},
+	"environ_sizes_get":       {"ii", (*guest).environSizesGet},
+	"fd_advise":               {"illi", (*guest).fdAdvise},
+	"fd_allocate":             {"ill", (*guest).fdAllocate},
+	"fd_close":                {"i", (*guest).fdClose},
+	"fd_datasync":             {"i", (*guest).fdSync},
+	"fd_fdstat_get":           {"ii", (*guest).fdFdstatGet},
+	"fd_fdstat_set_flags":     {"ii", (*guest).fdFdstatSetFlags},
+	"fd_fdstat_set_rights":    {"ill", (*guest).fdFdstatSetRights},
+	"fd_filestat_get":         {"ii", (*guest).fdFilestatGet},
+	"fd_filestat_set_size":    {"il", (*guest).fdFilestatSetSize},
+	"fd_filestat_set_times":   {"illi", (*guest).fdFilestatSetTimes},
+	"fd_pread":                {"iiili", (*guest).fdPread},
+	"fd_prestat_dir_name":     {"iii", (*guest).fdPrestatDirName},
+	"fd_prestat_get":          {"ii", (*guest).fdPrestatGet},
+	"fd_pwrite":               {"iiili", (*guest).fdPwrite},
+	"fd_read":                 {"iiii", (*guest).fdRead},
+	"fd_readdir":              {"iiili", (*guest).fdReaddir},
+	"fd_renumber":             {"ii", (*guest).fdRenumber},
+	"fd_seek":                 {"ilii", (*guest).fdSeek},
+	"fd_sync":                 {"i", (*guest).fdSync},
+	"fd_tell":                 {"ii", (*guest).fdTell},
+	"fd_write":                {"iiii", (*guest).fdWrite},
+	"path_create_directory":   {"iii", (*guest).pathCreateDirectory},
+	"path_filestat_get":       {"iiiii", (*guest).pathFilestatGet},
+	"path_filestat_set_times": {"iiiilli", (*guest).pathFilestatSetTimes},
+	"path_link":               {"iiiiiii", (*guest).pathLink},
+	"path_open":               {"iiiiillii", (*guest).pathOpen},
+	"path_readlink":           {"iiiiii", (*guest).pathReadlink},
+	"path_remove_directory":   {"iii", (*guest).pathRemoveDirectory},
+	"path_rename":             {"iiiiii", (*guest).pathRename},
+	"path_symlink":            {"iiiii", (*guest).pathSymlink},
+	"path_unlink_file":        {"iii", (*guest).pathUnlinkFile},
+	"poll_oneoff":             {"iiii", (*guest).pollOneoff},
+	"proc_exit":               {"i", (*guest).procExit},
+	"proc_raise":              {"i", (*guest).procRaise},
+	"random_get":              {"ii", (*guest).randomGet},
+	"sched_yield":             {"", (*guest).schedYield},
+	"sock_accept":             {"iii", (*guest).sock},
+	"sock_recv":               {"iiiiii", (*guest).sock},
+	"sock_send":               {"iiiii", (*guest).sock},
+	"sock_shutdown":           {"ii", (*guest).sock},
+}
+
+// unstableFunctions are the ones that wasi_unstable has in another form; the others are the same in both.
+var unstableFunctions = map[string]function{
+	"fd_filestat_get":   {"ii", (*guest).fdFilestatGetUnstable},
+	"fd_seek":           {"ilii", (*guest).fdSeekUnstable},
+	"path_filestat_get": {"iiiii", (*guest).pathFilestatGetUnstable},
+	"poll_oneoff":       {"iiii", (*guest).pollOneoffUnstable},
+}
+
+// lookupFunction finds the function that a module imports.
+func lookupFunction(module, name string) (f function, ok bool) {
+	if module == unstable {
+		if f, ok = unstableFunctions[name]; ok {
+			return f, true
+		}
+	}
+	if module == preview1 || module == unstable {
+		f, ok = preview1Functions[name]
+	}
+	return f, ok
+}
+
+func (f function) signature(name string) (params, results []api.ValueType) {
+	for _, c := range f.params {
+		if c == 'i' {
+			params = append(params, api.ValueTypeI32)
+		} else {
+			params = append(params, api.ValueTypeI64)
+		}
+	}
+	if name != "proc_exit" {
+		results = []api.ValueType{api.ValueTypeI32}
+	}
+	return params, results
+}
+
+// link gives the module the functions that it imports.
+func (m *Module) link(ctx context.Context, o outline) error {
+	builders := map[string]wazero.HostModuleBuilder{}
+	for _, i := range m.compiled.ImportedFunctions() {
+		module, name, _ := i.Import()
+		f, ok := lookupFunction(module, name)
+		if !ok {
+			return fmt.Errorf("imports the function %q.%q, which the gateway does not have%s", module, name, importHint(module, name))
+		}
+		params, results := f.signature(name)
+		if !slices.Equal(params, i.ParamTypes()) || !slices.Equal(results, i.ResultTypes()) {
+			return fmt.Errorf("imports the function %q.%q with other parameters or results than WASI's", module, name)
+		}
+		if !o.memory && name != "proc_exit" {
+			return fmt.Errorf("imports the function %q.%q, which needs a memory, and has none", module, name)
+		}
+		if builders[module] == nil {
+			builders[module] = m.runtime.NewHostModuleBuilder(module)
+		}
+		builders[module].NewFunctionBuilder().WithGoModuleFunction(f, params, results).Export(name)
+	}
+	for _, b := range builders {
+		if _, err := b.Instantiate(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Call runs the function for the guest that ctx carries. A guest whose context ended during the call goes no further.
+func (f function) Call(ctx context.Context, instance api.Module, stack []uint64) {
+	g := ctx.Value(guestKey{}).(*guest)
+	g.memory = instance.Memory()
+	e := errnoOf(f.call(g, stack))
+	if ctx.Err() != nil {
+		panic(sys.NewExitError(sys.ExitCodeContextCanceled))
+	}
+	stack[0] = uint64(e)
+}
+
+// params are the arguments of a system call.
+type params []uint64
+
+// u32 cuts an i32 out: the engine leaves dirt in the upper half.
+func (p params) u32(i int) uint32 {
+	return uint32(p[i])
+}
+
+// bytes is the guest's memory itself, valid until the guest goes on.
+func (g *guest) bytes(addr, size uint32) ([]byte, error) {
+	b, ok := g.memory.Read(addr, size)
+	if !ok {
+		return nil, errnoFault
+	}
+	return b, nil
+}
+
+// array is a number of elements in the guest's memory.
+func (g *guest) array(addr, count, size uint32) ([]byte, error) {
+	if uint64(count)*uint64(size) > uint64(g.memory.Size()) {
+		return nil, errnoFault
+	}
+	return g.bytes(addr, count*size)
+}
+
+func (g *guest) string(addr, size uint32) (string, error) {
+	b, err := g.bytes(addr, size)
+	return string(b), err
+}
+
+func (g *guest) putU32(addr, v uint32) error {
+	if !g.memory.WriteUint32Le(addr, v) {
+		return errnoFault
+	}
+	return nil
+}
+
+func (g *guest) putU64(addr uint32, v uint64) error {
+	if !g.memory.WriteUint64Le(addr, v) {
+		return errnoFault
+	}
+	return nil
+}
+
+func (g *guest) argsGet(p params) error {
+	return g.putStrings(g.call.Args, p.u32(0), p.u32(1))
+}
+
+func (g *guest) argsSizesGet(p params) error {
+	return g.putSizes(g.call.Args, p.u32(0), p.u32(1))
+}
+
+func (g *guest) environGet(p params) error {
+	return g.putStrings(g.call.Env, p.u32(0), p.u32(1))
+}
+
+func (g *guest) environSizesGet(p params) error {
+	return g.putSizes(g.call.Env, p.u32(0), p.u32(1))
+}
+
+// putStrings writes the strings, each ended by a zero, to text, and where each begins to index.
+func (g *guest) putStrings(list []string, index, text uint32) error {
+	pointers, err := g.array(index, uint32(len(list)), 4)
+	if err != nil {
+		return err
+	}
+	for i, s := range list {
+		b, err := g.bytes(text, uint32(len(s)+1))
+		if err != nil {
+			return err
+		}
+		binary.LittleEndian.PutUint32(pointers[4*i:], text)
+		copy(b, s)
+		b[len(s)] = 0
+		text += uint32(len(b))
+	}
+	return nil
+}
+
+func (g *guest) putSizes(list []string, count, size uint32) error {
+	n := len(list)
+	for _, s := range list {
+		n += len(s)
+	}
+	if err := g.putU32(count, uint32(len(list))); err != nil {
+		return err
+	}
+	return g.putU32(size, uint32(n))
+}
+
+// procExit ends the guest: the panic unwinds its stack and is caught by the engine.
+func (g *guest) procExit(p params) error {
+	g.exit = &ExitError{Code: p.u32(0)}
+	panic(sys.NewExitError(g.exit.Code))
+}
+
+func (g *guest) procRaise(params) error {
+	return errnoNosys
+}
+
+func (g *guest) schedYield(params) error {
+	runtime.Gosched()
+	return nil
+}
+
+// randomGet works in pieces, so that the end of the context stops a guest that asks for gigabytes.
+func (g *guest) randomGet(p params) error {
+	const piece = 1 << 20
+	b, err := g.bytes(p.u32(0), p.u32(1))
+	if err != nil {
+		return err
+	}
+	for len(b) > 0 && g.ctx.Err() == nil {
+		n := min(len(b), piece)
+		rand.Read(b[:n])
+		b = b[n:]
+	}
+	return nil
+}
+
+// sock is every function on sockets: a guest has none.
+func (g *guest) sock(p params) error {
+	if _, err := g.lookup(p.u32(0)); err != nil {
+		return err
+	}
+	return errnoNotsock
+}
