@@ -1,0 +1,77 @@
+package wat
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Error is a mistake in the source.
+type Error struct {
+	Line   int // from 1
+	Column int // from 1, in bytes
+	Msg    string
+}
+
+// Error is "LINE:COLUMN: message".
+func (e *Error) Error() string {
+	return fmt.Sprintf("%d:%d: %s", e.Line, e.Column, e.Msg)
+}
+
+// fail leaves the assembler with an error at an offset of src. It panics with
+// the *Error that Assemble recovers and returns: the parser is deeply nested,
+// and none of it goes on after a mistake.
+func fail(src string, offset int, format string, args ...any) {
+	before := src[:offset]
+	panic(&Error{
+		Line:   1 + strings.Count(before, "\n"),
+		Column: offset - strings.LastIndexByte(before, '\n'),
+		Msg:    fmt.Sprintf(format, args...),
+	})
+}
+
+// excerpt shortens s to what fits into a message.
+func excerpt(s string) string {
+	const most = 40
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
+
+// nearest returns the known word with the fewest letters changed from word, or
+// "" if none is similar.
+func nearest(word string, known map[string]opcode) (best string) {
+	const longest = 40
+	if len(word) > longest {
+		return ""
+	}
+	fewest := 1 + len(word)/3
+	for k := range known {
+		d := edits(word, k)
+		if d < fewest || d == fewest && k < best {
+			best, fewest = k, d
+		}
+	}
+	return best
+}
+
+// edits is the Levenshtein distance of a and b.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
