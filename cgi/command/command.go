@@ -1,0 +1,116 @@
+// Package command is the wagi command: the gateway, and the tools around it.
+package command
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/containerd/log"
+	"github.com/spf13/cobra"
+)
+
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// exitStatus ends the process with that status; there is nothing to say.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// usageError is an error in what the user typed.
+type usageError struct{ error }
+
+// hintError is an error whose remedy is known.
+type hintError struct {
+	error
+	hint string
+}
+
+func (e hintError) Unwrap() error { return e.error }
+
+// Main runs the command line in os.Args and ends the process: with status 0, 1 for a failure, 2 for wrong usage,
+// and that of the guest for wagi run.
+func Main() {
+	if os.Getpid() == 1 {
+		reapOrphans()
+	}
+	root := rootCommand()
+	root.SetArgs(expandValues(root, os.Args[1:]))
+	os.Exit(report(root.Execute()))
+}
+
+// report tells the user about err and returns the exit status for it.
+func report(err error) int {
+	var status exitStatus
+	if err == nil {
+		return 0
+	}
+	if errors.As(err, &status) {
+		return int(status)
+	}
+	fmt.Fprintf(os.Stderr, "wagi: error: %v\n", err)
+	var hint hintError
+	var usage usageError
+	switch {
+	case errors.As(err, &hint):
+		fmt.Fprintf(os.Stderr, "wagi: hint: %s\n", hint.hint)
+	case errors.As(err, &usage):
+		fmt.Fprintln(os.Stderr, "wagi: hint: wagi --help lists commands and flags")
+	}
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailure
+}
+
+func rootCommand() *cobra.Command {
+	root := serveCommand("wagi")
+	root.Long = `wagi serves HTTP by WebAssembly modules: a CGI gateway (RFC 3875) in the dialect of WAGI.
+
+A modules.toml names routes and the modules that serve them:
+
+    [[module]]
+    route = "/hello"
+    module = "hello.wasm"
+
+    $ wagi -c modules.toml
+    Ready: serving on http://127.0.0.1:3000`
+	root.Version = Version()
+	root.SetVersionTemplate("wagi {{.Version}}\n")
+	root.SilenceUsage = true
+	root.SilenceErrors = true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	logging := loggingFlags{}
+	root.PersistentFlags().StringVar(&logging.format, "log-format", string(log.TextFormat), "text or json")
+	root.PersistentFlags().StringVar(&logging.level, "log-level", "info", "error, warning, info, debug")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return logging.apply() }
+	root.AddCommand(serveCommand("serve"), runCommand(), routesCommand(), checkCommand(), callCommand(), imageCommand(), versionCommand())
+	return root
+}
+
+// usageArgs makes a failing check of the arguments an error of usage.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
+type loggingFlags struct {
+	format, level string
+}
+
+func (l loggingFlags) apply() error {
+	if err := log.SetLevel(l.level); err != nil {
+		return usageError{fmt.Errorf("--log-level %q: want error, warning, info or debug", l.level)}
+	}
+	if err := log.SetFormat(log.OutputFormat(l.format)); err != nil {
+		return usageError{fmt.Errorf("--log-format %q: want text or json", l.format)}
+	}
+	return nil
+}

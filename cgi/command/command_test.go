@@ -1,0 +1,124 @@
+package command
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"wagi": Main})
+}
+
+// TestStories plays testdata/*.txt. A story has one server at a time: start, get and stop are about it.
+func TestStories(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			env.Values[processKey{}] = &process{}
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"start":  start,
+			"get":    get,
+			"stop":   stop,
+			"status": status,
+			"wrong":  statusOf("2"),
+			"fails":  statusOf("1"),
+		},
+	})
+}
+
+// process is the server of a story.
+type process struct {
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+}
+
+type processKey struct{}
+
+func running(ts *testscript.TestScript) *process {
+	return ts.Value(processKey{}).(*process)
+}
+
+// start ARG... starts wagi on a free port of the loopback interface, waits until it is ready, and sets $URL.
+func start(ts *testscript.TestScript, _ bool, args []string) {
+	path, err := exec.LookPath("wagi")
+	ts.Check(err)
+	p := running(ts)
+	p.cmd = exec.Command(path, args...)
+	p.cmd.Dir = ts.Getenv("WORK")
+	p.cmd.Env = append(os.Environ(), "WAGI_LISTEN="+ts.Getenv("WAGI_LISTEN"), "WAGI_CONTAINER="+ts.Getenv("WAGI_CONTAINER"),
+		"WAGI_TEST_NAME="+ts.Getenv("WAGI_TEST_NAME"), "STORY="+ts.Getenv("STORY"))
+	p.cmd.Stderr = &p.stderr
+	stdout, err := p.cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(p.cmd.Start())
+	ts.Defer(func() { _ = p.cmd.Process.Kill() })
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		_ = p.cmd.Wait()
+		ts.Fatalf("not ready: %v\n%s", err, &p.stderr)
+	}
+	_, url, _ := strings.Cut(strings.TrimSpace(line), "serving on ")
+	ts.Setenv("URL", url)
+	fmt.Fprint(ts.Stdout(), line)
+}
+
+// get TARGET prints status and body of the answer.
+func get(ts *testscript.TestScript, _ bool, args []string) {
+	client := http.Client{Timeout: 20 * time.Second}
+	response, err := client.Get(ts.Getenv("URL") + args[0])
+	ts.Check(err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	ts.Check(err)
+	client.CloseIdleConnections()
+	fmt.Fprintf(ts.Stdout(), "%d\n%s", response.StatusCode, body)
+}
+
+// stop ends the server by SIGTERM. It prints the exit status and, as standard error, the server's.
+func stop(ts *testscript.TestScript, _ bool, _ []string) {
+	p := running(ts)
+	ts.Check(p.cmd.Process.Signal(syscall.SIGTERM))
+	err := p.cmd.Wait()
+	if p.cmd.ProcessState == nil {
+		ts.Check(err)
+	}
+	fmt.Fprintf(ts.Stdout(), "exit status %d\n", p.cmd.ProcessState.ExitCode())
+	fmt.Fprint(ts.Stderr(), p.stderr.String())
+}
+
+// status N ARG... runs wagi, which must exit with status N.
+func status(ts *testscript.TestScript, _ bool, args []string) {
+	got := 0
+	if err := ts.Exec("wagi", args[1:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if want := args[0]; strconv.Itoa(got) != want {
+		ts.Fatalf("exit status %d, want %s", got, want)
+	}
+}
+
+// statusOf is status with the first argument given.
+func statusOf(n string) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		status(ts, neg, append([]string{n}, args...))
+	}
+}

@@ -1,0 +1,153 @@
+package command
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"containerd-shim-wagi-v1/cgi"
+)
+
+// options are the flags that say what a gateway serves.
+type options struct {
+	config       string
+	hostname     string
+	env          []string
+	envFiles     []string
+	compileCache string
+	cache        string
+	healthPath   string
+	readyPath    string
+}
+
+func (o *options) addFlags(flags *pflag.FlagSet) {
+	flags.StringVarP(&o.config, "config", "c", cmp.Or(os.Getenv("WAGI_CONFIG"), "modules.toml"), "`FILE` that names routes and modules")
+	flags.StringVar(&o.hostname, "hostname", "", "`NAME[:PORT]` of requests without a Host (default localhost and the port of the listener)")
+	flags.StringArrayVarP(&o.env, "env", "e", nil, "`NAME=VALUE ...` for all guests; beats --env-file")
+	flags.StringArrayVar(&o.envFiles, "env-file", nil, "`FILE ...` of lines NAME=VALUE for all guests; the last one wins")
+	flags.StringVar(&o.compileCache, "compile-cache", "", "`DIR` that keeps compiled code from one start to the next")
+	flags.StringVar(&o.cache, "cache", "cache.toml", "`FILE` of WAGI whose [cache] directory is taken for --compile-cache; may be missing")
+	flags.StringVar(&o.healthPath, "health-path", "/healthz", "`PATH` that answers 200 while the process lives, or off")
+	flags.StringVar(&o.readyPath, "ready-path", "/readyz", "`PATH` that answers 503 when the gateway ends, or off")
+}
+
+// load reads the configuration that the flags name.
+func (o *options) load() (*cgi.Config, error) {
+	cfg, err := cgi.LoadConfig(o.config)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, hintError{err, "name the file with -c FILE"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Env, err = o.environment(); err != nil {
+		return nil, err
+	}
+	if o.compileCache == "" {
+		if o.compileCache, err = cacheDirectory(o.cache); err != nil {
+			return nil, err
+		}
+	}
+	if err := errors.Join(checkPath("--health-path", o.healthPath), checkPath("--ready-path", o.readyPath)); err != nil {
+		return nil, usageError{err}
+	}
+	cfg.Hostname = o.hostname
+	cfg.CompileCache = o.compileCache
+	cfg.HealthPath = o.healthPath
+	cfg.ReadyPath = o.readyPath
+	cfg.TempDir = tempDir()
+	return cfg, nil
+}
+
+func checkPath(flag, path string) error {
+	if path == "off" || strings.HasPrefix(path, "/") {
+		return nil
+	}
+	return fmt.Errorf("%s %q: want a path that begins with /, or off", flag, path)
+}
+
+// environment is what all guests get: later entries win.
+func (o *options) environment() ([]string, error) {
+	var env []string
+	if inContainer() {
+		env = containerEnv()
+	}
+	for _, file := range o.envFiles {
+		lines, err := readEnvFile(file)
+		if err != nil {
+			return nil, err
+		}
+		env = append(env, lines...)
+	}
+	for _, e := range o.env {
+		parsed, err := parseEnv(e)
+		if err != nil {
+			return nil, err
+		}
+		env = append(env, parsed)
+	}
+	return env, nil
+}
+
+// cacheDirectory is the directory in WAGI's file of compile cache settings. A missing file is none.
+func cacheDirectory(file string) (string, error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	var settings struct {
+		Cache struct {
+			Enabled   bool
+			Directory string
+		}
+	}
+	if err == nil {
+		err = toml.Unmarshal(data, &settings)
+	}
+	if err != nil {
+		return "", fmt.Errorf("--cache %s: %w", file, err)
+	}
+	if !settings.Cache.Enabled {
+		return "", nil
+	}
+	return settings.Cache.Directory, nil
+}
+
+// tempDir is where long bodies are spooled. Images from scratch have no /tmp, but every container has /dev/shm.
+func tempDir() string {
+	dir := os.TempDir()
+	if _, err := os.Stat(dir); err != nil && runtime.GOOS == "linux" {
+		return "/dev/shm"
+	}
+	return dir
+}
+
+// expandValues lets --env and --env-file take several values each, as WAGI does, while args serve: -e A=1 B=2 becomes -e A=1 -e B=2.
+func expandValues(root *cobra.Command, args []string) []string {
+	if cmd, _, err := root.Find(args); err != nil || cmd != root && cmd.Name() != "serve" {
+		return args
+	}
+	var expanded []string
+	flag := "" // that takes the values which follow
+	for i, arg := range args {
+		switch {
+		case strings.HasPrefix(arg, "-"):
+			flag = ""
+			if slices.Contains([]string{"-e", "--env", "--env-file"}, arg) {
+				flag = arg
+			}
+		case flag != "" && args[i-1] != flag:
+			expanded = append(expanded, flag)
+		}
+		expanded = append(expanded, arg)
+	}
+	return expanded
+}

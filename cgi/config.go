@@ -1,0 +1,80 @@
+package cgi
+
+import (
+	"cmp"
+	"time"
+
+	"containerd-shim-wagi-v1/cgi/guest"
+)
+
+// Config says what a gateway serves. [LoadConfig] reads it from a modules.toml.
+// The zero value of each field has the default that its comment names.
+type Config struct {
+	File     string   // modules.toml that it came from; relative paths that the working directory lacks are looked for beside it
+	Modules  []Module // in the order in which their routes are tried
+	Warnings []string // what LoadConfig found odd but harmless
+
+	Limits // for modules that set none
+
+	Env          []string // NAME=value, for all guests
+	Hostname     string   // NAME or NAME:PORT of requests without a Host; default localhost and the port of the listener
+	HealthPath   string   // answers 200 while the process lives; default /healthz, "off": none
+	ReadyPath    string   // answers 200 while the gateway takes requests, 503 when it drains; default /readyz, "off": none
+	CompileCache string   // directory that keeps compiled code; default none
+	TempDir      string   // directory for long request bodies of unknown length; default os.TempDir
+}
+
+// Module is a [[module]] of modules.toml: a route and what serves it.
+type Module struct {
+	Route       string            // path, exact or ending in /... for all paths below
+	Module      string            // file with the module, binary or text: a path or a file: URL
+	Entrypoint  string            // exported function to call; default _start
+	Argv        *string           // template of the arguments; default nil: the raw path and the pieces of the query
+	Volumes     []guest.Volume    // directories of the host, each under its path in the guest
+	Environment map[string]string // variables of this module alone; ${NAME} takes from the process's own environment
+
+	Limits // zero: those of Config
+
+	Position string // where it is configured, "modules.toml:3:1", for errors
+}
+
+// Limits bound one module's guests. A negative value means no limit, except for Queue.
+type Limits struct {
+	Timeout        time.Duration // from the request's head to the end of the guest; default 30 s
+	Memory         int64         // bytes of linear memory of a guest; default 256 MiB, most 4 GiB
+	MaxBody        int64         // bytes of a request body; default 1 GiB
+	MaxOutput      int64         // bytes a guest may print; default 1 GiB
+	MaxConcurrency int           // guests at a time; default 1024
+	Queue          int           // requests that wait for a guest to end; default 4096, negative: none
+}
+
+const maxMemory = 4 << 30
+
+var defaultLimits = Limits{
+	Timeout:        30 * time.Second,
+	Memory:         256 << 20,
+	MaxBody:        1 << 30,
+	MaxOutput:      1 << 30,
+	MaxConcurrency: 1024,
+	Queue:          4096,
+}
+
+// or returns l with its zero fields taken from defaults.
+func (l Limits) or(defaults Limits) Limits {
+	return Limits{
+		Timeout:        cmp.Or(l.Timeout, defaults.Timeout),
+		Memory:         cmp.Or(l.Memory, defaults.Memory),
+		MaxBody:        cmp.Or(l.MaxBody, defaults.MaxBody),
+		MaxOutput:      cmp.Or(l.MaxOutput, defaults.MaxOutput),
+		MaxConcurrency: cmp.Or(l.MaxConcurrency, defaults.MaxConcurrency),
+		Queue:          cmp.Or(l.Queue, defaults.Queue),
+	}
+}
+
+// memory is the memory limit as guest.Config wants it.
+func (l Limits) memory() uint64 {
+	if l.Memory < 0 {
+		return maxMemory
+	}
+	return uint64(l.Memory)
+}

@@ -1,0 +1,234 @@
+package cgi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/containerd/log"
+
+	"containerd-shim-wagi-v1/cgi/guest"
+)
+
+// maxRedirects is how many local redirects a request may go through.
+const maxRedirects = 8
+
+// exchange is one HTTP request on its way through the scripts: one, or with local redirects several.
+type exchange struct {
+	g     *Gateway
+	w     http.ResponseWriter
+	r     *http.Request
+	id    uint64 // tells it from others in the log
+	begun time.Time
+
+	server    server
+	target    target
+	method    string
+	body      *body
+	redirects int
+	route     *route    // the script that serves; nil: none yet
+	pathInfo  string    // raw
+	live      *liveBody // the first script's body, if it is read while the response is written; nil: none
+	sent      bool      // the response has begun
+}
+
+func newExchange(g *Gateway, w http.ResponseWriter, r *http.Request) *exchange {
+	uri := r.RequestURI
+	if uri == "" { // a request that no server has read
+		uri = r.URL.RequestURI()
+	}
+	return &exchange{
+		g: g, w: w, r: r,
+		id:     rand.Uint64(),
+		begun:  time.Now(),
+		server: newServer(r, g.config.Hostname),
+		target: parseTarget(uri),
+		method: r.Method,
+	}
+}
+
+// logger has the facts that every entry about the request has.
+func (x *exchange) logger() *log.Entry {
+	fields := log.Fields{"request": fmt.Sprintf("%016x", x.id)}
+	if x.route != nil {
+		fields["route"] = x.route.text
+		fields["module"] = x.route.module.Module.Module
+	}
+	return log.G(x.r.Context()).WithFields(fields)
+}
+
+// serve sends the response, or returns why there is none.
+func (x *exchange) serve() error {
+	for ; x.redirects <= maxRedirects; x.redirects++ {
+		if x.g.serveAdmin(x.w, x.target.path) {
+			return nil
+		}
+		if x.route, x.pathInfo = x.g.match(x.target.path); x.route == nil {
+			return errNoRoute
+		}
+		redirect, err := x.run()
+		if err != nil {
+			x.report(err)
+			return err
+		}
+		if redirect == "" {
+			return nil
+		}
+		x.redirect(redirect)
+	}
+	x.report(errRedirectDepth)
+	return errRedirectDepth
+}
+
+// redirect makes x the request that a local redirect asks for, RFC 3875 §6.2.2: without a body, and so GET or HEAD.
+func (x *exchange) redirect(location string) {
+	x.target = parseTarget(location)
+	if x.method != http.MethodHead {
+		x.method = http.MethodGet
+	}
+}
+
+// report logs a failure. That a client went away is none of the script's.
+func (x *exchange) report(err error) {
+	entry := x.logger().WithError(err).WithFields(log.Fields{"status": statusOf(err), "duration": time.Since(x.begun)})
+	if errors.Is(err, errEnded) || errors.Is(err, errBodyBroken) {
+		entry.Debug("request ended early")
+	} else {
+		entry.Warn("request failed")
+	}
+	var trap *guest.TrapError
+	if errors.As(err, &trap) {
+		entry.WithField("trace", trap.Trace).Debug("guest trapped")
+	}
+}
+
+// run runs one script. It returns the local redirect that the script asks for, if any.
+func (x *exchange) run() (redirect string, err error) {
+	m := x.route.module
+	ctx, cancel := context.WithCancelCause(x.r.Context())
+	defer cancel(nil)
+	if m.Timeout > 0 {
+		timer := time.AfterFunc(m.Timeout-time.Since(x.begun), func() { cancel(errTimeout) })
+		defer timer.Stop()
+	}
+	out := &response{w: x.w, ctx: ctx, cancel: cancel, limit: m.MaxOutput}
+	defer x.unblock(ctx, out)()
+
+	if err := x.openBody(ctx, cancel); err != nil {
+		return "", err
+	}
+	defer x.body.Close()
+	out.live = x.live
+	if err := m.acquire(ctx); err != nil {
+		return "", x.cause(ctx, err)
+	}
+	defer m.release()
+	return x.call(ctx, out)
+}
+
+// cause is why ctx ended or, while it has not, err.
+func (x *exchange) cause(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() == nil:
+		return err
+	case x.r.Context().Err() != nil:
+		return errEnded
+	}
+	return context.Cause(ctx)
+}
+
+// openBody prepares the body for the first script; those of local redirects have none.
+func (x *exchange) openBody(ctx context.Context, cancel context.CancelCauseFunc) (err error) {
+	if x.redirects > 0 {
+		x.body = &body{Reader: http.NoBody}
+		return nil
+	}
+	x.body, err = openBody(x.r, x.route.module.MaxBody, x.g.config.TempDir, cancel)
+	switch {
+	case err != nil && context.Cause(ctx) == errTimeout:
+		return errBodySlow
+	case err != nil:
+		return x.cause(ctx, err)
+	case x.body.live != nil && x.r.ProtoMajor == 1:
+		// Else net/http takes the rest of the body away from the script once it prints.
+		// What fails here is a writer that has no such bond.
+		_ = http.NewResponseController(x.w).EnableFullDuplex()
+		x.live = x.body.live
+	}
+	return nil
+}
+
+// fail sends a response that no script has given.
+func (x *exchange) fail(status int) {
+	if status == http.StatusServiceUnavailable {
+		x.w.Header().Set("Retry-After", "1")
+	}
+	if x.live != nil && x.live.long() {
+		x.w.Header().Set("Connection", "close")
+	}
+	x.w.WriteHeader(status)
+}
+
+// linger reads what the script has left of a body. In full duplex net/http must not find any:
+// it would read the rest while it waits for the next request, and panic (seen with Go 1.26).
+func (x *exchange) linger() {
+	if x.live == nil || x.live.long() {
+		return
+	}
+	client := http.NewResponseController(x.w)
+	// What fails here ends the connection.
+	_ = client.Flush() // the client may want the response before it sends the rest
+	_ = client.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.Copy(io.Discard, x.live.r)
+}
+
+// call runs the guest.
+func (x *exchange) call(ctx context.Context, out *response) (redirect string, err error) {
+	env, err := x.environment()
+	if err != nil {
+		return "", err
+	}
+	diagnostics := newStderr(x.logger)
+	defer diagnostics.flush()
+	err = x.route.module.code.Run(ctx, &guest.Call{
+		Entrypoint: x.route.entrypoint,
+		Args:       x.arguments(),
+		Env:        env,
+		Stdin:      x.body,
+		Stdout:     out,
+		Stderr:     diagnostics,
+	})
+	if err = x.cause(ctx, err); err == nil {
+		redirect, err = out.end()
+	} else {
+		out.abandon()
+	}
+	x.sent = out.sent.Load()
+	return redirect, err
+}
+
+// unblock makes reads from and writes to the client fail once ctx ends, so that no guest outlives it in one.
+// The function it returns ends that and waits until it has.
+func (x *exchange) unblock(ctx context.Context, out *response) (end func()) {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		client := http.NewResponseController(x.w)
+		past := time.Unix(1, 0)
+		if x.r.ContentLength != 0 {
+			_ = client.SetReadDeadline(past) // what fails is a writer without deadlines: that of a test
+		}
+		if out.sent.Load() {
+			_ = client.SetWriteDeadline(past)
+		}
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
+}

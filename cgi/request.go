@@ -1,0 +1,245 @@
+package cgi
+
+import (
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// target is the request-target as the client sent it, nothing decoded or normalised.
+type target struct {
+	path     string // empty: the target has none, as that of CONNECT
+	query    string
+	hasQuery bool
+}
+
+// parseTarget takes apart an origin-form, absolute-form or asterisk-form target, RFC 9112 §3.2.
+func parseTarget(s string) target {
+	var t target
+	t.path, t.query, t.hasQuery = strings.Cut(s, "?")
+	if strings.HasPrefix(t.path, "/") || t.path == "*" {
+		return t
+	}
+	_, rest, ok := strings.Cut(t.path, "://")
+	switch slash := strings.IndexByte(rest, '/'); {
+	case !ok:
+		t.path = ""
+	case slash < 0:
+		t.path = "/"
+	default:
+		t.path = rest[slash:]
+	}
+	return t
+}
+
+func (t target) String() string {
+	if !t.hasQuery {
+		return t.path
+	}
+	return t.path + "?" + t.query
+}
+
+// server is the host that a request is for, RFC 3875 §4.1.14 and §4.1.15.
+type server struct {
+	scheme, name, port string
+}
+
+// newServer takes name and port, each on its own, from the Host field, from hostname, and from the listener.
+func newServer(r *http.Request, hostname string) server {
+	s := server{scheme: "http", port: "80"}
+	if r.TLS != nil {
+		s = server{scheme: "https", port: "443"}
+	}
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		s.port = strconv.Itoa(local.Port)
+	}
+	s.name = "localhost"
+	for _, host := range []string{hostname, r.Host} {
+		name, port := splitHost(host)
+		if name != "" {
+			s.name = name
+		}
+		if port != "" {
+			s.port = port
+		}
+	}
+	return s
+}
+
+// splitHost splits NAME:PORT, where NAME may be an IPv6 address in brackets and :PORT may be missing.
+func splitHost(host string) (name, port string) {
+	colon := strings.LastIndexByte(host, ':')
+	if colon < 0 || strings.HasSuffix(host, "]") {
+		return host, ""
+	}
+	return host[:colon], host[colon+1:]
+}
+
+// metaVariables are set by the gateway alone: whatever is configured under these names is dropped.
+var metaVariables = []string{
+	"AUTH_TYPE", "CONTENT_LENGTH", "CONTENT_TYPE", "GATEWAY_INTERFACE", "PATH_INFO", "PATH_TRANSLATED", "QUERY_STRING",
+	"REMOTE_ADDR", "REMOTE_HOST", "REMOTE_USER", "REQUEST_METHOD", "SCRIPT_NAME", "SERVER_NAME", "SERVER_PORT",
+	"SERVER_PROTOCOL", "SERVER_SOFTWARE", "X_FULL_URL", "X_MATCHED_ROUTE", "X_RAW_PATH_INFO",
+}
+
+// environment is what a script finds in its environment: the module's own variables, then those of RFC 3875 §4.1 and of WAGI.
+func (x *exchange) environment() ([]string, error) {
+	rt := x.route
+	decoded := decodePath(x.pathInfo)
+	if strings.Contains(decoded, "\x00") { // RFC 3875 §4.1.5: what PATH_INFO cannot hold may be refused
+		return nil, errPathInfo
+	}
+	remote := remoteHost(x.r.RemoteAddr)
+	env := make([]string, 0, len(rt.module.env)+len(metaVariables)+len(x.r.Header)+1)
+	env = append(env, rt.module.env...)
+	env = append(env,
+		"AUTH_TYPE=",
+		"GATEWAY_INTERFACE=CGI/1.1",
+		"PATH_INFO="+decoded,
+		"PATH_TRANSLATED="+decoded,
+		"QUERY_STRING="+x.target.query,
+		"REMOTE_ADDR="+remote,
+		"REMOTE_HOST="+remote,
+		"REMOTE_USER=",
+		"REQUEST_METHOD="+x.method,
+		"SCRIPT_NAME="+rt.script,
+		"SERVER_NAME="+x.server.name,
+		"SERVER_PORT="+x.server.port,
+		"SERVER_PROTOCOL="+x.r.Proto,
+		"SERVER_SOFTWARE=WAGI/1",
+		"X_FULL_URL="+x.server.scheme+"://"+x.server.name+":"+x.server.port+x.target.String(),
+		"X_MATCHED_ROUTE="+rt.text,
+		"X_RAW_PATH_INFO="+x.pathInfo,
+		"CONTENT_TYPE="+x.contentType(),
+	)
+	if x.body.length > 0 { // RFC 3875 §4.1.2: absent when there is no body
+		env = append(env, "CONTENT_LENGTH="+strconv.FormatInt(x.body.length, 10))
+	}
+	return x.appendHeader(env, rt.module.headerEnv), nil
+}
+
+// contentType is the type of the request's body, RFC 3875 §4.1.3. A local redirect has dropped the body.
+func (x *exchange) contentType() string {
+	if x.redirects > 0 {
+		return ""
+	}
+	return headerValue("CONTENT_TYPE", x.r.Header["Content-Type"])
+}
+
+// appendHeader adds the HTTP_ variables, RFC 3875 §4.1.18: those of the request, then the configured ones that it lacks.
+func (x *exchange) appendHeader(env, configured []string) []string {
+	first := len(env)
+	seen := func(prefix string) bool {
+		return slices.ContainsFunc(env[first:], func(e string) bool { return strings.HasPrefix(e, prefix) })
+	}
+	if x.r.Host != "" {
+		env = append(env, "HTTP_HOST="+x.r.Host)
+	}
+	for _, field := range slices.Sorted(maps.Keys(x.r.Header)) {
+		name := variableName(field)
+		if hidden(name) || x.redirects > 0 && strings.HasPrefix(name, "CONTENT_") {
+			continue
+		}
+		// A_B sorts behind A-B: it cannot take the place of a field that a proxy in front has set.
+		if prefix := "HTTP_" + name + "="; !strings.Contains(field, "_") || !seen(prefix) {
+			env = append(env, prefix+headerValue(name, x.r.Header[field]))
+		}
+	}
+	for _, e := range configured {
+		if name, _, _ := strings.Cut(e, "="); !seen(name + "=") {
+			env = append(env, e)
+		}
+	}
+	return env
+}
+
+// hidden names the fields that no script sees: credentials, RFC 3875 §9.2, what concerns this connection alone,
+// and Proxy, whose variable HTTP_PROXY would make programs send their own requests elsewhere.
+func hidden(name string) bool {
+	switch name {
+	case "AUTHORIZATION", "PROXY_AUTHORIZATION", "CONNECTION", "PROXY":
+		return true
+	}
+	return false
+}
+
+func variableName(field string) string {
+	return strings.ReplaceAll(strings.ToUpper(field), "-", "_")
+}
+
+// headerValue combines the values of a repeated field, RFC 9110 §5.3. As in WAGI, a value that is not ASCII text is not passed on.
+func headerValue(name string, values []string) string {
+	separator := ", "
+	if name == "COOKIE" {
+		separator = "; " // RFC 9113 §8.2.3
+	}
+	if !slices.ContainsFunc(values, corrupt) {
+		return strings.Join(values, separator)
+	}
+	clean := slices.Clone(values)
+	for i := range clean {
+		if corrupt(clean[i]) {
+			clean[i] = "CORRUPT VALUE"
+		}
+	}
+	return strings.Join(clean, separator)
+}
+
+func corrupt(value string) bool {
+	for i := range len(value) {
+		if c := value[i]; (c < ' ' || c > '~') && c != '\t' {
+			return true
+		}
+	}
+	return false
+}
+
+// decodePath decodes percent-encoded bytes. What is not properly encoded stays as it is; what is not UTF-8 becomes U+FFFD.
+func decodePath(path string) string {
+	if !strings.Contains(path, "%") {
+		return path
+	}
+	if decoded, err := url.PathUnescape(path); err == nil {
+		return strings.ToValidUTF8(decoded, "\uFFFD")
+	}
+	var b strings.Builder
+	for i := 0; i < len(path); i++ {
+		if i+2 < len(path) && path[i] == '%' {
+			if c, err := strconv.ParseUint(path[i+1:i+3], 16, 8); err == nil {
+				b.WriteByte(byte(c))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(path[i])
+	}
+	return strings.ToValidUTF8(b.String(), "\uFFFD")
+}
+
+// remoteHost is the client's address without port and zone, RFC 3875 §4.1.8.
+func remoteHost(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	host, _, _ = strings.Cut(host, "%")
+	return host
+}
+
+// arguments is a script's command line: the raw path and the pieces of the raw query, or the module's template filled in.
+func (x *exchange) arguments() []string {
+	if argv := x.route.module.Argv; argv != nil {
+		filled := strings.ReplaceAll(*argv, "${SCRIPT_NAME}", x.target.path)
+		filled = strings.ReplaceAll(filled, "${ARGS}", strings.ReplaceAll(x.target.query, "&", " "))
+		return strings.Fields(filled)
+	}
+	args := []string{x.target.path}
+	if x.target.hasQuery {
+		args = append(args, strings.Split(x.target.query, "&")...)
+	}
+	return args
+}

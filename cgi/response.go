@@ -1,0 +1,303 @@
+package cgi
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+const (
+	maxHead = 64 << 10 // bytes of a response's head
+
+	// A response's body is held back until it is this long or this old, so that a guest that fails early gives a clean error.
+	holdBytes = 16 << 10
+	holdTime  = 10 * time.Millisecond
+)
+
+// head is the head of a CGI response, RFC 3875 §6.2.
+type head struct {
+	status   int
+	redirect string // local redirect, §6.2.2: path and query
+	header   http.Header
+}
+
+// framing are the fields that concern a connection, RFC 9110 §7.6.1, or how a message is sent on it.
+// Here they are the gateway's to set: RFC 3875 §6.3.4.
+var framing = []string{
+	"Connection", "Content-Length", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+// parseHead reads a head, less the empty line that ends it. Lines without a colon and with invalid names are skipped, as WAGI does.
+func parseHead(b []byte) (*head, error) {
+	if !utf8.Valid(b) {
+		return nil, errHeadEncoding
+	}
+	h := &head{header: http.Header{}}
+	text := strings.ReplaceAll(string(b), "\r", "")
+	for line := range strings.Lines(text) {
+		name, value, ok := strings.Cut(line, ":")
+		if name = strings.TrimSpace(name); !ok || !httpguts.ValidHeaderFieldName(name) {
+			continue
+		}
+		if value = strings.TrimSpace(value); !httpguts.ValidHeaderFieldValue(value) {
+			return nil, fmt.Errorf("%w in field %q", errHeadControl, name)
+		}
+		switch name = textproto.CanonicalMIMEHeaderKey(name); name {
+		case "Status":
+			if err := h.setStatus(value); err != nil {
+				return nil, err
+			}
+		case "Content-Type", "Location":
+			h.header.Set(name, value)
+		default:
+			h.header.Add(name, value)
+		}
+	}
+	return h, h.complete()
+}
+
+// setStatus takes the first word of a Status field, RFC 3875 §6.3.3.
+func (h *head) setStatus(value string) error {
+	word, _, _ := strings.Cut(value, " ")
+	code, err := strconv.Atoi(word)
+	switch {
+	case err != nil || len(word) != 3 || code < 100:
+		return fmt.Errorf("%w: %.20q", errStatus, value)
+	case code < 200:
+		return fmt.Errorf("%w: %d", errInterim, code)
+	}
+	h.status = code
+	return nil
+}
+
+// complete tells the kinds of responses apart, RFC 3875 §6.2, and drops what is the gateway's to say.
+func (h *head) complete() error {
+	location := h.header.Get("Location")
+	switch {
+	case location != "" && h.status == 0 && location[0] == '/':
+		h.redirect = location
+	case location != "" && h.status == 0:
+		h.status = http.StatusFound
+	case h.status == 0 && h.header.Get("Content-Type") != "":
+		h.status = http.StatusOK
+	case h.status == 0:
+		return errNoHead
+	}
+	for _, connection := range h.header["Connection"] {
+		for name := range strings.SplitSeq(connection, ",") {
+			h.header.Del(strings.TrimSpace(name))
+		}
+	}
+	for _, name := range framing {
+		h.header.Del(name)
+	}
+	if h.header.Get("Content-Type") == "" {
+		h.header["Content-Type"] = nil // else net/http would guess one
+	}
+	return nil
+}
+
+// bodyAllowed is whether such a response has a body, RFC 9110 §6.4.1. That of HEAD is left to net/http.
+func (h *head) bodyAllowed() bool {
+	return h.redirect == "" && h.status != http.StatusNoContent && h.status != http.StatusNotModified
+}
+
+// response turns what a guest prints into the response: the guest's standard output.
+type response struct {
+	w      http.ResponseWriter
+	ctx    context.Context
+	cancel context.CancelCauseFunc // stops the guest
+	limit  int64                   // bytes; negative: none
+	live   *liveBody               // the request's body, if it is read while the response is written; nil: none
+	sent   atomic.Bool             // the head is on its way to the client: the status can no longer change
+
+	mu      sync.Mutex
+	size    int64       // guarded by mu: bytes printed
+	held    []byte      // guarded by mu: the head while it is incomplete, then the body while it is held back
+	line    int         // guarded by mu: where the last line of held begins
+	head    *head       // guarded by mu: nil while incomplete
+	timer   *time.Timer // guarded by mu: sends what is held back
+	waiting bool        // guarded by mu: timer runs
+	ended   bool        // guarded by mu
+}
+
+// Write takes what the guest prints. Once it fails the guest is being stopped.
+func (o *response) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ctx.Err() != nil {
+		return 0, context.Cause(o.ctx)
+	}
+	if o.size += int64(len(p)); o.limit >= 0 && o.size > o.limit {
+		o.cancel(errOutput)
+		return 0, errOutput
+	}
+	err := o.add(p)
+	if err != nil {
+		o.cancel(err)
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (o *response) add(p []byte) error {
+	if o.head != nil {
+		return o.addBody(p)
+	}
+	n := min(len(p), maxHead+1-len(o.held))
+	o.held = append(o.held, p[:n]...)
+	end, ok := o.scan()
+	if end > maxHead {
+		return errHeadTooLarge
+	}
+	if !ok {
+		return nil
+	}
+	head, err := parseHead(o.held[:end])
+	if err != nil {
+		return err
+	}
+	body := o.held[o.line:]
+	o.head, o.held = head, nil
+	if err := o.addBody(body); err != nil {
+		return err
+	}
+	return o.addBody(p[n:])
+}
+
+// scan looks for the first empty line and says where the head ends: at line then begins the body.
+// One empty line before the head is skipped, as WAGI does.
+func (o *response) scan() (end int, ok bool) {
+	for {
+		n := bytes.IndexByte(o.held[o.line:], '\n')
+		if n < 0 {
+			return len(o.held), false
+		}
+		start := o.line
+		line := o.held[start : start+n]
+		o.line += n + 1
+		if len(bytes.TrimRight(line, "\r")) == 0 && start > 0 {
+			return start, true
+		}
+	}
+}
+
+func (o *response) addBody(p []byte) error {
+	if !o.head.bodyAllowed() {
+		return nil
+	}
+	if !o.sent.Load() {
+		if len(o.held)+len(p) <= holdBytes {
+			o.held = append(o.held, p...)
+			o.sendLater()
+			return nil
+		}
+		if err := o.send(); err != nil {
+			return err
+		}
+	}
+	o.sendLater()
+	return o.write(p)
+}
+
+// sendLater makes sure that what is held back, here or in net/http, leaves soon.
+func (o *response) sendLater() {
+	switch {
+	case o.waiting:
+		return
+	case o.timer == nil:
+		o.timer = time.AfterFunc(holdTime, o.flush)
+	default:
+		o.timer.Reset(holdTime)
+	}
+	o.waiting = true
+}
+
+func (o *response) flush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.waiting = false
+	if o.ended || o.ctx.Err() != nil {
+		return
+	}
+	if !o.sent.Load() {
+		if err := o.send(); err != nil {
+			o.cancel(err)
+			return
+		}
+	}
+	// A client that is gone shows when the context ends or the guest prints again.
+	_ = http.NewResponseController(o.w).Flush()
+}
+
+// send sends the head and what is held back of the body.
+func (o *response) send() error {
+	o.sent.Store(true)
+	if o.ctx.Err() != nil { // after the store: whoever ended ctx has seen it, or is seen here
+		return context.Cause(o.ctx)
+	}
+	header := o.w.Header()
+	for name, values := range o.head.header {
+		header[name] = values
+	}
+	if o.live != nil && o.live.long() {
+		header.Set("Connection", "close")
+	}
+	o.w.WriteHeader(o.head.status)
+	held := o.held
+	o.held = nil
+	return o.write(held)
+}
+
+func (o *response) write(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	if _, err := o.w.Write(p); err != nil {
+		return fmt.Errorf("%w: %w", errEnded, err)
+	}
+	return nil
+}
+
+// end ends the response of a guest that succeeded. It returns a local redirect, if that is what the guest asks for.
+func (o *response) end() (redirect string, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.stop()
+	switch {
+	case o.head == nil:
+		return "", errNoHead
+	case o.head.redirect != "":
+		return o.head.redirect, nil
+	case o.sent.Load():
+		return "", nil
+	case o.head.bodyAllowed() && len(o.held) > 0:
+		o.head.header.Set("Content-Length", strconv.Itoa(len(o.held)))
+	}
+	return "", o.send()
+}
+
+// abandon ends the response of a guest that failed: nothing of what is held back is sent.
+func (o *response) abandon() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.stop()
+}
+
+// stop is called with mu held.
+func (o *response) stop() {
+	o.ended = true
+	if o.timer != nil {
+		o.timer.Stop()
+	}
+}

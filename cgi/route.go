@@ -1,0 +1,131 @@
+package cgi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/log"
+
+	"containerd-shim-wagi-v1/cgi/guest"
+)
+
+// Route is a row of the routing table: what [Gateway.Routes] shows.
+type Route struct {
+	Route      string `json:"route"`
+	Module     string `json:"module"`     // as configured
+	Entrypoint string `json:"entrypoint"` // exported function
+	Position   string `json:"position"`   // where it is configured
+}
+
+// route sends the paths that it matches to a function of a module.
+type route struct {
+	text       string // as configured, with /...
+	script     string // SCRIPT_NAME: text without /..., RFC 3875 §4.1.13
+	entrypoint string
+	module     *module
+}
+
+const wildcard = "/..."
+
+func newRoute(text, entrypoint string, m *module) *route {
+	return &route{text: text, script: strings.TrimSuffix(text, wildcard), entrypoint: entrypoint, module: m}
+}
+
+// match says whether the route serves a raw path and what of it is PATH_INFO, still encoded.
+func (r *route) match(path string) (pathInfo string, ok bool) {
+	if r.script == r.text {
+		return "", path == r.text
+	}
+	rest, ok := strings.CutPrefix(path, r.script)
+	if !ok || r.script != "" && rest != "" && rest[0] != '/' {
+		return "", false
+	}
+	return rest, true
+}
+
+// hides says whether every path of other matches r as well.
+func (r *route) hides(other *route) bool {
+	if r.script == r.text {
+		return r.text == other.text
+	}
+	_, ok := r.match(other.script)
+	return ok
+}
+
+const (
+	routesExport    = "_routes"
+	routesTimeout   = 30 * time.Second
+	maxRoutesOutput = 1 << 20
+)
+
+// routes are the routes of a module: those that its export _routes prints, the last one first, then its own.
+func (m *module) routes(ctx context.Context) ([]*route, error) {
+	own := newRoute(m.Route, m.Entrypoint, m)
+	if !m.code.Exports(routesExport) {
+		return []*route{own}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, routesTimeout)
+	defer cancel()
+	var out bytes.Buffer
+	diagnostics := newStderr(func() *log.Entry {
+		return log.G(ctx).WithFields(log.Fields{"route": m.Route, "module": m.Module.Module})
+	})
+	defer diagnostics.flush()
+	err := m.code.Run(ctx, &guest.Call{
+		Entrypoint: routesExport,
+		Stdin:      strings.NewReader(""),
+		Stdout:     &limitedWriter{w: &out, left: maxRoutesOutput, cancel: cancel},
+		Stderr:     diagnostics,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", routesExport, err)
+	}
+	routes, err := parseRoutes(out.String(), own)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", routesExport, err)
+	}
+	return append(routes, own), nil
+}
+
+// parseRoutes reads the lines PATH FUNCTION of _routes.
+func parseRoutes(out string, own *route) ([]*route, error) {
+	var routes []*route
+	for line := range strings.Lines(out) {
+		line = strings.TrimRight(line, "\r\n")
+		if line == "" {
+			continue
+		}
+		words := strings.Fields(line)
+		if len(words) != 2 {
+			return nil, fmt.Errorf("line %.80q is not PATH FUNCTION", line)
+		}
+		path := strings.TrimRight(own.script, "/") + "/" + strings.TrimLeft(words[0], "/")
+		routes = append(routes, newRoute(path, words[1], own.module))
+	}
+	if routes == nil {
+		return nil, errors.New("printed nothing")
+	}
+	slices.Reverse(routes)
+	return routes, nil
+}
+
+// limitedWriter passes on so many bytes and then cancels the guest that writes.
+type limitedWriter struct {
+	w      io.Writer
+	left   int
+	cancel func()
+}
+
+func (l *limitedWriter) Write(p []byte) (int, error) {
+	if l.left -= len(p); l.left < 0 {
+		l.cancel()
+		return 0, errOutput
+	}
+	return l.w.Write(p)
+}
