@@ -118,10 +118,14 @@ func describe(err error) string {
 	var fault *toml.DecodeError
 	if errors.As(err, &fault) {
 		line, column := fault.Position()
-		if key := strings.Join(fault.Key(), "."); key != "" {
-			return fmt.Sprintf(":%d:%d: option %q: %s", line, column, key, strings.TrimPrefix(fault.Error(), "toml: "))
+		text := strings.TrimPrefix(fault.Error(), "toml: ")
+		if _, kind, mistyped := strings.Cut(text, " of type "); mistyped {
+			text = "want a " + kind
 		}
-		return fmt.Sprintf(":%d:%d: %s", line, column, strings.TrimPrefix(fault.Error(), "toml: "))
+		if key := strings.Join(fault.Key(), "."); key != "" {
+			text = fmt.Sprintf("option %q: %s", key, text)
+		}
+		return fmt.Sprintf(":%d:%d: %s", line, column, text)
 	}
 	return ": " + err.Error()
 }

@@ -59,7 +59,7 @@ func TestRuncOptions(t *testing.T) {
 		{"unknown key", cri("SystemdCgroup = true\nSytemdCgroup = true"), nil, `runtime options:2:1: unknown option "SytemdCgroup": invalid argument`},
 		{"unknown key in a file", pack(t, &runtimeoptions.Options{ConfigPath: bad}), nil, bad + `:3:1: unknown option "SystemdCGroups": invalid argument`},
 		{"unknown table", cri("[options]\nRoot = \"/r\""), nil, `unknown option "options"`},
-		{"wrong type", cri("SystemdCgroup = \"yes\""), nil, `runtime options:1:17: option "SystemdCgroup": `},
+		{"wrong type", cri("SystemdCgroup = \"yes\""), nil, `runtime options:1:17: option "SystemdCgroup": want a bool: invalid argument`},
 		{"not TOML", cri("SystemdCgroup ="), nil, "runtime options:1:"},
 		{"another message", pack(t, &emptypb.Empty{}), nil, `runtime options of type "google.protobuf.Empty": not supported`},
 		{"garbage", &anypb.Any{TypeUrl: criOptions, Value: []byte{0xff}}, nil, "decode runtime options: "},

@@ -77,6 +77,9 @@ func prepare(ctx context.Context, r *taskapi.CreateTaskRequest) error {
 	if err != nil {
 		return fmt.Errorf("container %q: %w", r.ID, err)
 	}
+	if r.Stdout, r.Stderr, err = separate(r.Stdout, r.Stderr); err != nil {
+		return err
+	}
 	return b.rewrite(kind)
 }
 
@@ -91,6 +94,9 @@ func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emp
 		return nil, errgrpc.ToGRPC(err)
 	}
 	if err := b.rewriteExec(r.Spec); err != nil {
+		return nil, errgrpc.ToGRPC(fmt.Errorf("exec %q: %w", r.ExecID, err))
+	}
+	if r.Stdout, r.Stderr, err = separate(r.Stdout, r.Stderr); err != nil {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("exec %q: %w", r.ExecID, err))
 	}
 	return s.TTRPCTaskService.Exec(ctx, r)
