@@ -16,6 +16,9 @@ import (
 	"containerd-shim-wagi-v1/cgi"
 )
 
+// defaultConfig is read where no flag and no WAGI_CONFIG names another file.
+const defaultConfig = "modules.toml"
+
 // options are the flags that say what a gateway serves.
 type options struct {
 	config       string
@@ -29,7 +32,7 @@ type options struct {
 }
 
 func (o *options) addFlags(flags *pflag.FlagSet) {
-	flags.StringVarP(&o.config, "config", "c", cmp.Or(os.Getenv("WAGI_CONFIG"), "modules.toml"), "`FILE` that names routes and modules")
+	flags.StringVarP(&o.config, "config", "c", cmp.Or(os.Getenv("WAGI_CONFIG"), defaultConfig), "`FILE` that names routes and modules")
 	flags.StringVar(&o.hostname, "hostname", "", "`NAME[:PORT]` of requests without a Host (default localhost and the port of the listener)")
 	flags.StringArrayVarP(&o.env, "env", "e", nil, "`NAME=VALUE ...` for all guests; beats --env-file")
 	flags.StringArrayVar(&o.envFiles, "env-file", nil, "`FILE ...` of lines NAME=VALUE for all guests; the last one wins")
@@ -42,7 +45,7 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 // load reads the configuration that the flags name.
 func (o *options) load() (*cgi.Config, error) {
 	cfg, err := cgi.LoadConfig(o.config)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) && o.config == defaultConfig {
 		return nil, hintError{err, "name the file with -c FILE"}
 	}
 	if err != nil {
