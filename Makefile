@@ -1,0 +1,88 @@
+# Everything that make builds or downloads goes to out/. As root on Debian 12 with Go, "make run" and "make test" need
+# nothing else: they install the packages that are missing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PREFIX ?= /usr/local
+PORT ?= 3000
+EXAMPLES := hello env upload wat
+GO_EXAMPLES := hello env upload
+CONTAINERDS := out/containerd-1.6 out/containerd-1.7 out/containerd-2.4
+
+# The commit is stamped into the binaries even where the environment switches that off.
+BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -tags no_grpc -ldflags='-s -w'
+
+.PHONY: help build images run test unit e2e bench lint install clean packages out/containerd-shim-wagi-v1 out/wagi
+
+help: ## this list
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: out/containerd-shim-wagi-v1 out/wagi ## the static binaries, in out/
+
+out/containerd-shim-wagi-v1 out/wagi:
+	$(BUILD) -o $@ ./cmd/$(@F)
+
+images: $(EXAMPLES:%=out/images/%.tar) ## the example images, as archives in out/images/
+
+out/images/%.tar: out/wagi FORCE
+	mkdir -p out/images/$*
+	cp images/$*/modules.toml $(wildcard images/$*/*.wat) out/images/$*/
+	$(if $(filter $*,$(GO_EXAMPLES)),GOOS=wasip1 GOARCH=wasm go build -trimpath -ldflags='-s -w' -o out/images/$*/$*.wasm ./images/$*)
+	out/wagi image build out/images/$* -t $* -o $@
+
+FORCE:
+
+run: packages build images out/containerd-1.6 ## serve the example images on 127.0.0.1, show requests; PORT=3000, KEEP=1 stays up
+	PORT=$(PORT) KEEP=$(KEEP) test/run.sh
+
+test: packages lint unit e2e ## everything: lint, unit tests with the race detector, end to end on three containerds
+
+unit: ## tests that need no root, no daemon, no network
+	go test -race ./cgi/... ./cmd/... ./images/... ./shim/...
+
+e2e: packages build images $(CONTAINERDS) ## the shim under containerd 1.6, 1.7 and 2.4; needs root
+	E2E=1 go test -count=1 -timeout 20m ./test/...
+
+bench: ## the engine's benchmarks, six runs each, for benchstat
+	go test -run '^$$' -bench . -count 6 ./cgi/...
+
+lint: ## gofmt, go vet, staticcheck, the layers, go.mod
+	test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)"
+	go vet ./...
+	GOOS=darwin go vet ./cgi/... ./cmd/wagi
+	GOOS=windows go vet ./cgi/... ./cmd/wagi
+	go tool staticcheck ./...
+	test/layers.sh
+	go mod tidy -diff
+
+install: out/containerd-shim-wagi-v1 ## into $(PREFIX)/bin: the shim, and wagi, which is a link to it
+	install -D -m 0755 out/containerd-shim-wagi-v1 $(DESTDIR)$(PREFIX)/bin/containerd-shim-wagi-v1
+	ln -sf containerd-shim-wagi-v1 $(DESTDIR)$(PREFIX)/bin/wagi
+
+clean: ## remove out/
+	rm -rf out
+
+# Packages are installed only where their command is missing, so that a node's own container engine stays.
+packages:
+	@missing=; for need in runc:runc ip:iproute2 curl:curl gcc:gcc gcc:libc6-dev wat2wasm:wabt git:git; do \
+		command -v $${need%%:*} >/dev/null || missing+=" $${need##*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
+	fi
+
+# Debian's containerd is unpacked, not installed: installing it would start a service and replace other engines.
+out/containerd-1.6:
+	rm -rf $@.tmp && mkdir -p $@.tmp
+	apt-cache show containerd >/dev/null 2>&1 || apt-get update -q
+	cd $@.tmp && apt-get download -q containerd && dpkg -x containerd_*.deb . && mv usr/bin/* . && rm -rf usr etc lib *.deb
+	mv $@.tmp $@
+
+out/containerd-1.7: test/containerd-1.7/go.mod test/containerd-1.7/go.sum
+	GOBIN=$(CURDIR)/$@ go -C test/containerd-1.7 install tool && touch $@
+
+out/containerd-2.4: test/containerd-2.4/go.mod test/containerd-2.4/go.sum
+	GOBIN=$(CURDIR)/$@ go -C test/containerd-2.4 install tool && touch $@

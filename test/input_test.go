@@ -1,0 +1,97 @@
+//go:build linux
+
+package test
+
+import (
+	"net"
+	"os"
+	"strings"
+	"testing"
+)
+
+// Bad input ends in one sentence that names the fault, in the error of ctr run or on the container's standard error, in an
+// exit status, and in nothing that stays.
+func TestBadInput(t *testing.T) {
+	each(t, func(t *testing.T, d *daemon) {
+		busy, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer busy.Close()
+		write := func(name, text string) string {
+			path := d.dir + "/" + name
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}
+		for _, test := range []struct {
+			name  string
+			flags []string
+			args  []string
+			code  int
+			want  string
+		}{
+			{"no modules.toml", nil, []string{"/nothing.toml"}, 1, "/nothing.toml"},
+			{"broken modules.toml", nil, []string{"/broken.toml"}, 1, "/broken.toml:1:"},
+			{"unknown key", nil, []string{"/unknown-key.toml"}, 1, "/unknown-key.toml:3:1: "},
+			{"no module", nil, []string{"/missing-module.toml"}, 1, "/nothing.wasm"},
+			{"invalid module", nil, []string{"/invalid-module.toml"}, 1, "/invalid.wasm"},
+			{"no command module", nil, []string{"/nothing.wasm"}, 1, "/nothing.wasm"},
+			{"invalid command module", nil, []string{"/invalid.wasm"}, 1, "/invalid.wasm"},
+			{"port in use", []string{"--net-host"}, []string{"/modules.toml", "--listen", busy.Addr().String()}, 1, "in use"},
+			{"unknown flag", nil, []string{"/modules.toml", "--nonsense"}, 2, "--nonsense"},
+			{"bad value of a flag", nil, []string{"/modules.toml", "--listen", "nowhere"}, 2, "nowhere"},
+			{"no file of options", []string{"--runtime-config-path", "/nothing.conf"}, nil, 1, "/nothing.conf"},
+			{"unknown option", []string{"--runtime-config-path", write("unknown.conf", "Sandwich = true")}, nil, 1, "Sandwich"},
+			{"option of the wrong type", []string{"--runtime-config-path", write("type.conf", "SystemdCgroup = 7")}, nil, 1, "SystemdCgroup"},
+			{"no OCI runtime by that name", []string{"--runtime-config-path", write("binary.conf", `BinaryName = "nobody"`)}, nil, 1, "nobody"},
+		} {
+			r := d.try(container(wagi, "bad", append(test.flags, foreground...), test.args...)...)
+			check(t, test.name, r, test.code, test.want)
+			await(t, d.clean)
+			d.remove("bad") // which a failed ctr run leaves
+		}
+		rootless := []string{"run", "--rm", "--runtime", wagi, "--rootfs", d.dir + "/nothing", "bad", "/modules.toml"}
+		check(t, "no rootfs", d.try(rootless...), 1, d.dir+"/nothing")
+		d.remove("bad")
+		empty := []string{"run", "--rm", "--runtime", wagi, "--rootfs", t.TempDir(), "bad", "/nothing"}
+		check(t, "no program", d.try(empty...), 1, "/nothing")
+	})
+}
+
+func TestNoRunc(t *testing.T) {
+	each(t, func(t *testing.T, d *daemon) {
+		d.down(t)
+		whole := d.path
+		d.path = d.dir + "/bin"
+		if err := os.Mkdir(d.path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(out("containerd-shim-wagi-v1"), d.path+"/containerd-shim-wagi-v1"); err != nil {
+			t.Fatal(err)
+		}
+		d.up(t)
+		check(t, "no runc", d.try(container(wagi, "bad", foreground)...), 1, `"runc" not found`)
+		await(t, d.clean)
+		d.down(t)
+		d.path = whole
+		d.up(t)
+	})
+}
+
+// check fails the test unless the command ended with the status and at most two lines, the fault and a hint, besides
+// what ctr itself logs.
+func check(t *testing.T, name string, r result, code int, want string) {
+	t.Helper()
+	var lines []string
+	for line := range strings.Lines(r.err) {
+		if !strings.HasPrefix(line, "time=") {
+			lines = append(lines, line)
+		}
+	}
+	text := strings.Join(lines, "")
+	if r.code != code || !strings.Contains(text, want) || len(lines) > 2 {
+		t.Errorf("%s: got exit status %d and\n%swant %d and one sentence with %q", name, r.code, text, code, want)
+	}
+}
