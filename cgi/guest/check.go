@@ -146,7 +146,7 @@ var importHints = []struct {
 	{"wasi", "thread-spawn", "the gateway gives no threads: build for wasm32-wasip1 without threads"},
 	{"env", "memory", "the gateway gives no shared memory or threads: build for wasm32-wasip1 without threads"},
 	{"wasi:", "", "it is built for WASI preview 2: build for wasm32-wasip1"},
-	{"wasi_experimental_http", "", "the gateway gives no network"},
+	{experimentalHTTP, "", "the gateway has version 0.10 of it"},
 	{"gojs", "", "it is built for GOOS=js: build with GOOS=wasip1"},
 	{"go", "", "it is built for GOOS=js: build with GOOS=wasip1"},
 	{"wbg", "", "it is built for a browser: build for wasm32-wasip1"},

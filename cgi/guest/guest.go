@@ -1,8 +1,9 @@
 // Package guest runs WebAssembly modules: one module, compiled once, run afresh for each request.
 //
 // A guest is one run of a module. It begins with the module's initial state, sees the arguments, environment and
-// streams of its [Call] and the volumes of its module, and nothing else: no network, no process, no other guest.
-// It speaks WASI preview 1 (wasi_snapshot_preview1) or the older wasi_unstable.
+// streams of its [Call] and the volumes of its module, and nothing else: no process, no other guest, and of the network
+// only HTTP to the hosts that its module lists. It speaks WASI preview 1 (wasi_snapshot_preview1) or the older wasi_unstable,
+// and wasi_experimental_http 0.10.
 //
 // This package alone knows the engine, wazero.
 package guest
@@ -33,6 +34,14 @@ type Config struct {
 	Memory       uint64   // bytes of linear memory a guest may have, rounded down to pages of 64 KiB; default 256 MiB, at most 4 GiB
 	Volumes      []Volume // directories the guests see
 	CompileCache string   // directory that keeps compiled code; default none
+
+	// AllowedHosts are the hosts that guests may send HTTP requests to, by wasi_experimental_http; default none.
+	// Each is a URL of which the host alone counts: every scheme and port of it is allowed. "insecure:allow-all" stands
+	// for all. Addresses that are not public (private, loopback, link-local, metadata of a cloud...) are reached only where
+	// an entry has that very address, or localhost, as its host, be there "insecure:allow-all" or not.
+	AllowedHosts []string
+
+	HTTPMaxConcurrency int // HTTP responses that a guest may have open; default 64; all guests of a module together have at most 1024
 }
 
 // Volume is a directory of the host that guests see. No path and no symlink leads out of it;
@@ -52,6 +61,7 @@ type Module struct {
 	exports  map[string]api.FunctionDefinition
 	instance wazero.ModuleConfig
 	missing  []atomic.Bool // the volume was missing, which has been logged
+	outbound *outbound     // nil: no host is allowed
 }
 
 // Call is what one guest is given. The zero Call is a guest without arguments, environment and input, whose output is dropped.
@@ -92,6 +102,9 @@ func (m *Module) compile(ctx context.Context, wasm []byte) error {
 		return err
 	}
 	if err := outline.check(pages); err != nil {
+		return err
+	}
+	if m.outbound, err = newOutbound(m.config, outboundTimeout); err != nil {
 		return err
 	}
 	rc := wazero.NewRuntimeConfig().
@@ -155,8 +168,11 @@ func (m *Module) Exports(name string) bool {
 	return ok
 }
 
-// Close frees the module's code. No guest may be running.
+// Close frees the module's code and connections. No guest may be running.
 func (m *Module) Close(ctx context.Context) (err error) {
+	if m.outbound != nil {
+		m.outbound.client.CloseIdleConnections()
+	}
 	if m.runtime != nil {
 		err = m.runtime.Close(ctx)
 	}

@@ -294,7 +294,7 @@ func TestCompileErrors(t *testing.T) {
 		{"wasix", importing("wasix_32v1", "thread_spawn", ""), `imports the function "wasix_32v1"."thread_spawn", which the gateway does not have (it is built for WASIX`},
 		{"socket", importing(preview1, "sock_open", ""), "the gateway gives no network"},
 		{"undefined symbol", importing("env", "puts", ""), "an undefined symbol when it was linked"},
-		{"other signature", importing(preview1, "fd_close", "\x7f\x7f"), "with other parameters or results than WASI's"},
+		{"other signature", importing(preview1, "fd_close", "\x7f\x7f"), "with other parameters or results than it has"},
 		{"no memory", importing(preview1, "fd_close", "\x7f"), "needs a memory, and has none"},
 	}
 	for _, test := range tests {

@@ -20,13 +20,14 @@ type guest struct {
 	descriptors []*descriptor // by number; nil: free
 	memory      api.Memory    // set for each system call
 	exit        *ExitError    // nil: proc_exit was not called
+	http        httpSession
 }
 
 // guestKey is the key of a context under which system calls find their guest.
 type guestKey struct{}
 
 func (m *Module) newGuest(ctx context.Context, call *Call) *guest {
-	g := &guest{ctx: ctx, call: call, start: time.Now()}
+	g := &guest{ctx: ctx, call: call, start: time.Now(), http: httpSession{outbound: m.outbound}}
 	stdin, stdout, stderr := call.Stdin, call.Stdout, call.Stderr
 	if stdin == nil {
 		stdin = bytes.NewReader(nil)
@@ -87,4 +88,5 @@ func (g *guest) close() {
 	for _, v := range g.volumes {
 		v.root.Close()
 	}
+	g.http.close()
 }

@@ -81,21 +81,26 @@ var unstableFunctions = map[string]function{
 	"poll_oneoff":       {"iiii", (*guest).pollOneoffUnstable},
 }
 
-// lookupFunction finds the function that a module imports.
-func lookupFunction(module, name string) (f function, ok bool) {
+// lookupFunction finds the function that a module imports, and its parameters, one letter each.
+func lookupFunction(module, name string) (f api.GoModuleFunction, params string, ok bool) {
+	if module == experimentalHTTP {
+		f, ok := httpFunctions[name]
+		return f.call, f.params, ok
+	}
 	if module == unstable {
-		if f, ok = unstableFunctions[name]; ok {
-			return f, true
+		if f, ok := unstableFunctions[name]; ok {
+			return f, f.params, true
 		}
 	}
 	if module == preview1 || module == unstable {
-		f, ok = preview1Functions[name]
+		f, ok := preview1Functions[name]
+		return f, f.params, ok
 	}
-	return f, ok
+	return nil, "", false
 }
 
-func (f function) signature(name string) (params, results []api.ValueType) {
-	for _, c := range f.params {
+func signature(name, letters string) (params, results []api.ValueType) {
+	for _, c := range letters {
 		if c == 'i' {
 			params = append(params, api.ValueTypeI32)
 		} else {
@@ -113,13 +118,13 @@ func (m *Module) link(ctx context.Context, o outline) error {
 	builders := map[string]wazero.HostModuleBuilder{}
 	for _, i := range m.compiled.ImportedFunctions() {
 		module, name, _ := i.Import()
-		f, ok := lookupFunction(module, name)
+		f, letters, ok := lookupFunction(module, name)
 		if !ok {
 			return fmt.Errorf("imports the function %q.%q, which the gateway does not have%s", module, name, importHint(module, name))
 		}
-		params, results := f.signature(name)
+		params, results := signature(name, letters)
 		if !slices.Equal(params, i.ParamTypes()) || !slices.Equal(results, i.ResultTypes()) {
-			return fmt.Errorf("imports the function %q.%q with other parameters or results than WASI's", module, name)
+			return fmt.Errorf("imports the function %q.%q with other parameters or results than it has%s", module, name, importHint(module, name))
 		}
 		if !o.memory && name != "proc_exit" {
 			return fmt.Errorf("imports the function %q.%q, which needs a memory, and has none", module, name)
