@@ -33,6 +33,9 @@ type Module struct {
 	Volumes     []guest.Volume    // directories of the host, each under its path in the guest
 	Environment map[string]string // variables of this module alone; ${NAME} takes from the process's own environment
 
+	AllowedHosts       []string // URLs whose hosts the module may send requests to; default none
+	HTTPMaxConcurrency int      // responses to those a guest may have open at a time; default 64
+
 	Limits // zero: those of Config
 
 	Position string // where it is configured, "modules.toml:3:1", for errors

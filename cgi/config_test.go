@@ -22,6 +22,8 @@ module = "a.wasm"
 entrypoint = "main"
 argv = "php ${ARGS}"
 volumes = { "/data" = "data", "/lib" = "lib:ro" }
+allowed_hosts = ["https://a.example", "http://b.example:8080"]
+http_max_concurrency = 3
 repository = "elsewhere"
 timeout = "none"
 memory = 1_048_576
@@ -52,15 +54,19 @@ func TestParseConfig(t *testing.T) {
 			Route: "/a/...", Module: "a.wasm", Entrypoint: "main", Argv: &argv,
 			Volumes:     []guest.Volume{{Guest: "/data", Host: "data"}, {Guest: "/lib", Host: "lib", ReadOnly: true}},
 			Environment: map[string]string{"A": "b"},
-			Limits:      Limits{Timeout: -1, Memory: 1 << 20, MaxBody: 1000, MaxOutput: 2 << 30, MaxConcurrency: 7, Queue: 9},
-			Position:    "m.toml:7:3",
+
+			AllowedHosts:       []string{"https://a.example", "http://b.example:8080"},
+			HTTPMaxConcurrency: 3,
+
+			Limits:   Limits{Timeout: -1, Memory: 1 << 20, MaxBody: 1000, MaxOutput: 2 << 30, MaxConcurrency: 7, Queue: 9},
+			Position: "m.toml:7:3",
 		}, {
-			Route: "b", Module: "b.wasm", Argv: &empty, Position: "m.toml:24:3",
+			Route: "b", Module: "b.wasm", Argv: &empty, Position: "m.toml:26:3",
 		}},
 		Warnings: []string{
 			`m.toml:1:1: key "default_host" has no effect`,
-			`m.toml:13:1: key "repository" has no effect`,
-			`m.toml:24:3: route "b" can never match: it does not begin with /`,
+			`m.toml:15:1: key "repository" has no effect`,
+			`m.toml:26:3: route "b" can never match: it does not begin with /`,
 		},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -96,6 +102,9 @@ func TestParseConfigErrors(t *testing.T) {
 		{module + "max_body = 1.5", `m.toml:4:1: key "max_body": want a size such as "64MiB", or "none", not 1.5`},
 		{module + "memory = '1KiB'", `m.toml:4:1: key "memory": want "64KiB" to "4GiB", not "1KiB"`},
 		{module + "max_concurrency = 0", `m.toml:4:1: key "max_concurrency": want a number of requests from 1, or "none", not 0`},
+		{module + "allowed_hosts = 'a'", `m.toml:4:1: key "allowed_hosts": want an array of strings, not "a"`},
+		{module + "allowed_hosts = ['http://a', 7]", `m.toml:4:1: key "allowed_hosts": want a string, not 7`},
+		{module + "http_max_concurrency = 0", `m.toml:4:1: key "http_max_concurrency": want a number of open responses from 1, not 0`},
 		{module + "queue = 'none'", `m.toml:4:1: key "queue": want a number of requests, not "none"`},
 		{"queue = -1\n" + module, `m.toml:1:1: key "queue": want a number of requests, not -1`},
 	}

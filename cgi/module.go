@@ -120,6 +120,9 @@ func newModule(ctx context.Context, c *compiler, cfg *Config, configured Module)
 		Memory:       m.memory(),
 		Volumes:      volumes,
 		CompileCache: cfg.CompileCache,
+
+		AllowedHosts:       m.AllowedHosts,
+		HTTPMaxConcurrency: m.HTTPMaxConcurrency,
 	})
 	return m, err
 }

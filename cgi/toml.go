@@ -32,8 +32,8 @@ var moduleKeys = setters[Module]{
 	"argv":                 func(v value, m *Module) error { m.Argv = new(string); return v.text(m.Argv) },
 	"volumes":              func(v value, m *Module) error { return v.volumes(&m.Volumes) },
 	"environment":          func(v value, m *Module) error { return v.environment(&m.Environment) },
-	"allowed_hosts":        ignored[Module],
-	"http_max_concurrency": ignored[Module],
+	"allowed_hosts":        func(v value, m *Module) error { return v.texts(&m.AllowedHosts) },
+	"http_max_concurrency": func(v value, m *Module) error { return v.responses(&m.HTTPMaxConcurrency) },
 	"bindle_server":        ignored[Module],
 	"repository":           ignored[Module],
 	"host":                 ignored[Module],
@@ -283,6 +283,22 @@ func (v value) text(s *string) error {
 	return nil
 }
 
+func (v value) texts(s *[]string) error {
+	array, ok := v.content.([]any)
+	if !ok {
+		return v.wantf("an array of strings")
+	}
+	*s = make([]string, len(array))
+	for i, content := range array {
+		entry := v.at(strconv.Itoa(i), content)
+		entry.key = v.key
+		if err := entry.text(&(*s)[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (v value) volumes(volumes *[]guest.Volume) error {
 	entries, err := v.entries()
 	for _, entry := range entries {
@@ -342,6 +358,15 @@ func (v value) count(n *int) error {
 	count, ok := v.content.(int64)
 	if !ok || count < 1 || count > maxCount {
 		return v.wantf(`a number of requests from 1, or "none"`)
+	}
+	*n = int(count)
+	return nil
+}
+
+func (v value) responses(n *int) error {
+	count, ok := v.content.(int64)
+	if !ok || count < 1 || count > maxCount {
+		return v.wantf("a number of open responses from 1")
 	}
 	*n = int(count)
 	return nil
