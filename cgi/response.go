@@ -38,12 +38,20 @@ var framing = []string{
 }
 
 // parseHead reads a head, less the empty line that ends it. Lines without a colon and with invalid names are skipped, as WAGI does.
+// A status line in front, with which a script means to talk to the client itself (NPH, RFC 3875 §5), counts as its Status.
 func parseHead(b []byte) (*head, error) {
 	if !utf8.Valid(b) {
 		return nil, errHeadEncoding
 	}
 	h := &head{header: http.Header{}}
-	text := strings.ReplaceAll(string(b), "\r", "")
+	text := strings.TrimLeft(strings.ReplaceAll(string(b), "\r", ""), "\n")
+	if line, rest, _ := strings.Cut(text, "\n"); strings.HasPrefix(line, "HTTP/") {
+		_, status, _ := strings.Cut(line, " ")
+		if err := h.setStatus(status); err != nil {
+			return nil, err
+		}
+		text = rest
+	}
 	for line := range strings.Lines(text) {
 		name, value, ok := strings.Cut(line, ":")
 		if name = strings.TrimSpace(name); !ok || !httpguts.ValidHeaderFieldName(name) {
