@@ -21,6 +21,13 @@ const (
 	lingerTime  = 5 * time.Second
 )
 
+// ambiguous says whether another server might see the end of r elsewhere, so that the connection must end with it, RFC 9112 §6.1:
+// it came with Transfer-Encoding and Content-Length, or with Transfer-Encoding by HTTP/1.0. As net/http hides the field that it
+// does not obey, every chunked request and every body by HTTP/1.0 counts.
+func ambiguous(r *http.Request) bool {
+	return r.ProtoMajor == 1 && (r.ContentLength < 0 || r.ContentLength > 0 && r.ProtoMinor == 0)
+}
+
 // body is the request's message-body as the script reads it: exactly length bytes, RFC 3875 §4.2.
 type body struct {
 	io.Reader

@@ -141,6 +141,9 @@ func (g *Gateway) match(path string) (rt *route, pathInfo string) {
 // ServeHTTP runs a guest for the request. When one fails whose response has begun, ServeHTTP breaks the connection off
 // in the way of net/http: it panics with [http.ErrAbortHandler].
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if ambiguous(r) {
+		w.Header().Set("Connection", "close")
+	}
 	x := newExchange(g, w, r)
 	err := x.serve()
 	switch {

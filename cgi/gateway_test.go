@@ -420,3 +420,46 @@ entrypoint = "main"
 		}
 	}
 }
+
+// A request whose end another server might see elsewhere is answered, and nothing behind it on its connection is a request.
+// RFC 9112 §6.1.
+func TestAmbiguousRequestEndsConnection(t *testing.T) {
+	const smuggled = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+	tests := map[string]struct {
+		request string
+		ends    bool
+	}{
+		"both fields":         {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", true},
+		"chunked":             {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", true},
+		"chunked, no route":   {"POST /no HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", true},
+		"both fields, 1.0":    {"POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0", true},
+		"length":              {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n0", false},
+		"no body, 1.0":        {"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false},
+		"another coding, 1.1": {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", true},
+	}
+	address := behave(t, "").Listener.Addr().String()
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // it is open
+			if _, err := io.WriteString(conn, test.request+smuggled+"GET /no HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			answers, err := io.ReadAll(conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := 3
+			if test.ends {
+				want = 1
+			}
+			if got := bytes.Count(answers, []byte("HTTP/1.")); got != want {
+				t.Errorf("%d answers, want %d:\n%s", got, want, answers)
+			}
+		})
+	}
+}
