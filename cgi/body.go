@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"sync/atomic"
@@ -13,6 +14,9 @@ import (
 
 // maxSpoolMemory is how many bytes of a body of unknown length are kept in memory before a file is made.
 const maxSpoolMemory = 64 << 10
+
+// defaultBodyTimeout is how long the next bytes of a body may take.
+const defaultBodyTimeout = time.Minute
 
 // What a script leaves of a body is read, for so long, to keep the connection.
 // When more than lingerBytes are left net/http closes the connection.
@@ -37,20 +41,18 @@ type body struct {
 	named  bool      // file could not be removed while it is open: Windows
 }
 
-// openBody prepares the request's body. A body of known length comes from the client as the script reads; when it breaks
-// off, cancel gets the reason. A body of unknown length is received first, so that its length is known.
-func openBody(r *http.Request, limit int64, tempDir string, cancel context.CancelCauseFunc) (*body, error) {
+// openBody prepares a body of length bytes. One of known length comes from the client as the script reads; when it breaks
+// off, its canceller gets the reason. A body of unknown length, -1, is received first, so that its length is known.
+func openBody(client *clientBody, length, limit int64, tempDir string) (*body, error) {
 	switch {
-	case r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0:
-		return &body{Reader: http.NoBody}, nil
-	case limit >= 0 && r.ContentLength > limit:
+	case limit >= 0 && length > limit:
 		return nil, errBodyTooLarge
-	case r.ContentLength > 0:
-		live := &liveBody{r: r.Body, cancel: cancel}
-		live.left.Store(r.ContentLength)
-		return &body{Reader: live, length: r.ContentLength, live: live}, nil
+	case length > 0:
+		live := &liveBody{client: client}
+		live.left.Store(length)
+		return &body{Reader: live, length: length, live: live}, nil
 	}
-	src := io.Reader(r.Body)
+	src := io.Reader(client)
 	if limit >= 0 {
 		src = io.LimitReader(src, limit+1)
 	}
@@ -70,7 +72,7 @@ func spool(src io.Reader, tempDir string) (*body, error) {
 	case err == io.EOF:
 		return &body{Reader: &head, length: n}, nil
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w", errBodyBroken, err)
+		return nil, err
 	}
 	b := &body{}
 	if b.file, err = os.CreateTemp(tempDir, "wagi-body-"); err != nil {
@@ -86,14 +88,17 @@ func spool(src io.Reader, tempDir string) (*body, error) {
 		if dst.err != nil {
 			return nil, fmt.Errorf("spool request body: %w", dst.err)
 		}
-		return nil, fmt.Errorf("%w: %w", errBodyBroken, err)
+		return nil, err
 	}
 	b.Reader = b.file
 	return b, nil
 }
 
-// Close removes the file of a spooled body.
+// Close removes the file of a spooled body and ends the timeout of a live one.
 func (b *body) Close() {
+	if b.live != nil {
+		b.live.client.stop()
+	}
 	if b.file != nil {
 		b.file.Close()
 	}
@@ -115,9 +120,8 @@ func (s *spoolFile) Write(p []byte) (n int, err error) {
 
 // liveBody is a body that is still coming.
 type liveBody struct {
-	r      io.Reader
+	client *clientBody
 	left   atomic.Int64 // bytes that the script has not read
-	cancel context.CancelCauseFunc
 }
 
 // long is whether what is left is too much to be read for the sake of the connection.
@@ -126,10 +130,62 @@ func (l *liveBody) long() bool {
 }
 
 func (l *liveBody) Read(p []byte) (int, error) {
-	n, err := l.r.Read(p)
+	n, err := l.client.Read(p)
 	l.left.Add(-int64(n))
 	if err != nil && err != io.EOF {
-		l.cancel(fmt.Errorf("%w: %w", errBodyBroken, err))
+		l.client.cancel(err)
 	}
 	return n, err
+}
+
+// clientBody is a body as the client sends it. When a read of it waits longer than timeout, cancel gets errBodySlow;
+// that the read then ends is the canceller's affair.
+type clientBody struct {
+	r       io.Reader
+	ctx     context.Context
+	cancel  context.CancelCauseFunc // of ctx
+	timeout time.Duration
+	timer   *time.Timer  // nil: no timeout
+	since   atomic.Int64 // when the read began that waits, in Unix nanoseconds; 0: none waits
+}
+
+func newClientBody(ctx context.Context, cancel context.CancelCauseFunc, r io.Reader, timeout time.Duration) *clientBody {
+	c := &clientBody{r: r, ctx: ctx, cancel: cancel, timeout: timeout}
+	if timeout > 0 {
+		c.timer = time.AfterFunc(math.MaxInt64, c.check)
+		c.timer.Reset(timeout)
+	}
+	return c
+}
+
+// check looks for a read that waits, and looks again when one may have waited too long.
+func (c *clientBody) check() {
+	left := c.timeout
+	if since := c.since.Load(); since != 0 {
+		left -= time.Since(time.Unix(0, since))
+	}
+	switch {
+	case c.ctx.Err() != nil:
+	case left <= 0:
+		c.cancel(errBodySlow)
+	default:
+		c.timer.Reset(left)
+	}
+}
+
+func (c *clientBody) Read(p []byte) (int, error) {
+	c.since.Store(time.Now().UnixNano())
+	n, err := c.r.Read(p)
+	c.since.Store(0)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("%w: %w", errBodyBroken, err)
+	}
+	return n, err
+}
+
+// stop ends the timeout.
+func (c *clientBody) stop() {
+	if c.timer != nil {
+		c.timer.Stop()
+	}
 }

@@ -16,12 +16,13 @@ type Config struct {
 
 	Limits // for modules that set none
 
-	Env          []string // NAME=value, for all guests
-	Hostname     string   // NAME or NAME:PORT of requests without a Host; default localhost and the port of the listener
-	HealthPath   string   // answers 200 while the process lives; default /healthz, "off": none
-	ReadyPath    string   // answers 200 while the gateway takes requests, 503 when it drains; default /readyz, "off": none
-	CompileCache string   // directory that keeps compiled code; default none
-	TempDir      string   // directory for long request bodies of unknown length; default os.TempDir
+	Env          []string      // NAME=value, for all guests
+	Hostname     string        // NAME or NAME:PORT of requests without a Host; default localhost and the port of the listener
+	HealthPath   string        // answers 200 while the process lives; default /healthz, "off": none
+	ReadyPath    string        // answers 200 while the gateway takes requests, 503 when it drains; default /readyz, "off": none
+	BodyTimeout  time.Duration // how long the next bytes of a request's body may take; default 1 min, negative: for ever
+	CompileCache string        // directory that keeps compiled code; default none
+	TempDir      string        // directory for long request bodies of unknown length; default os.TempDir
 }
 
 // Module is a [[module]] of modules.toml: a route and what serves it.

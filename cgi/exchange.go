@@ -132,22 +132,27 @@ func (x *exchange) run() (redirect string, err error) {
 
 // cause is why ctx ended or, while it has not, err.
 func (x *exchange) cause(ctx context.Context, err error) error {
-	switch {
-	case ctx.Err() == nil:
+	var f *failure
+	switch cause := context.Cause(ctx); {
+	case cause == nil:
 		return err
-	case x.r.Context().Err() != nil:
-		return errEnded
+	case errors.As(cause, &f): // ours; net/http ends a request as well when a read from its client fails
+		return cause
 	}
-	return context.Cause(ctx)
+	return errEnded
 }
 
 // openBody prepares the body for the first script; those of local redirects have none.
 func (x *exchange) openBody(ctx context.Context, cancel context.CancelCauseFunc) (err error) {
-	if x.redirects > 0 {
+	if x.redirects > 0 || x.r.ContentLength == 0 {
 		x.body = &body{Reader: http.NoBody}
 		return nil
 	}
-	x.body, err = openBody(x.r, x.route.module.MaxBody, x.g.config.TempDir, cancel)
+	client := newClientBody(ctx, cancel, x.r.Body, x.g.config.BodyTimeout)
+	x.body, err = openBody(client, x.r.ContentLength, x.route.module.MaxBody, x.g.config.TempDir)
+	if err != nil || x.body.live == nil {
+		client.stop()
+	}
 	switch {
 	case err != nil && context.Cause(ctx) == errTimeout:
 		return errBodySlow
@@ -183,7 +188,7 @@ func (x *exchange) linger() {
 	// What fails here ends the connection.
 	_ = client.Flush() // the client may want the response before it sends the rest
 	_ = client.SetReadDeadline(time.Now().Add(lingerTime))
-	_, _ = io.Copy(io.Discard, x.live.r)
+	_, _ = io.Copy(io.Discard, x.r.Body)
 }
 
 // call runs the guest.

@@ -36,6 +36,9 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 	if cfg.ReadyPath == "" {
 		cfg.ReadyPath = "/readyz"
 	}
+	if cfg.BodyTimeout == 0 {
+		cfg.BodyTimeout = defaultBodyTimeout
+	}
 	g := &Gateway{config: cfg, modules: make([]*module, len(cfg.Modules))}
 	g.compiler.compiled = map[string]func() (*guest.Module, error){}
 	if err := g.load(ctx); err != nil {

@@ -236,6 +236,33 @@ func TestBrokenBodyStopsGuest(t *testing.T) {
 	}
 }
 
+// A client that stops in the middle of its body holds a guest no longer than the body's timeout.
+func TestBodyTimeout(t *testing.T) {
+	module := Module{Route: "/", Module: "testdata/behave.wat", Limits: Limits{Timeout: -1}}
+	server := startServer(t, Config{Modules: []Module{module}, BodyTimeout: 50 * time.Millisecond})
+	tests := map[string]struct{ request, want string }{
+		"known length":   {"POST /?copy HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na", "\r\n1\r\na\r\n"}, // the response breaks off
+		"unknown length": {"POST /?copy HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na", "HTTP/1.1 408 "},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // it is open
+			if _, err := io.WriteString(conn, test.request); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := io.ReadAll(conn)
+			if err != nil || !strings.Contains(string(answer), test.want) || bytes.HasSuffix(answer, []byte("\r\n0\r\n\r\n")) {
+				t.Errorf("got %q, %v", answer, err)
+			}
+		})
+	}
+}
+
 // A client that does not read its response holds a guest no longer than the timeout.
 func TestTimeoutStopsGuestThatWrites(t *testing.T) {
 	withProtocols(t, func(t *testing.T, client *http.Client) {
