@@ -22,6 +22,7 @@ type Config struct {
 	ReadyPath    string        // answers 200 while the gateway takes requests, 503 when it drains; default /readyz, "off": none
 	BodyTimeout  time.Duration // how long the next bytes of a request's body may take; default 1 min, negative: for ever
 	CompileCache string        // directory that keeps compiled code; default none
+	LogDir       string        // directory that keeps what guests print on their standard error, by route, as WAGI does; default none
 	TempDir      string        // directory for long request bodies of unknown length; default os.TempDir
 }
 

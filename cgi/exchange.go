@@ -197,8 +197,8 @@ func (x *exchange) call(ctx context.Context, out *response) (redirect string, er
 	if err != nil {
 		return "", err
 	}
-	diagnostics := newStderr(x.logger)
-	defer diagnostics.flush()
+	diagnostics := newStderr(x.logger, x.route.stderrFile)
+	defer diagnostics.close()
 	err = x.route.module.code.Run(ctx, &guest.Call{
 		Entrypoint: x.route.entrypoint,
 		Args:       x.arguments(),

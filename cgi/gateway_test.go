@@ -336,13 +336,15 @@ func TestStderr(t *testing.T) {
 	logger := log.L.Dup()
 	logger.Logger.SetOutput(&logged)
 	t.Cleanup(func() { logger.Logger.SetOutput(os.Stderr) })
-	s := newStderr(func() *log.Entry { return logger.WithField("route", "/x") })
-	for _, piece := range []string{"one\r\ntw", "o\n\n", strings.Repeat("y", maxStderrLine+1), "\nlast"} {
+	file := stderrFile(t.TempDir(), "/x/...")
+	s := newStderr(func() *log.Entry { return logger.WithField("route", "/x") }, file)
+	pieces := []string{"one\r\ntw", "o\n\n", strings.Repeat("y", maxStderrLine+1), "\nlast"}
+	for _, piece := range pieces {
 		if n, err := s.Write([]byte(piece)); n != len(piece) || err != nil {
 			t.Errorf("%d, %v", n, err)
 		}
 	}
-	s.flush()
+	s.close()
 	got := logged.String()
 	for _, want := range []string{"line=one ", "line=two ", "line=" + strings.Repeat("y", maxStderrLine) + " ", "line=y ", "line=last ", "route=/x"} {
 		if !strings.Contains(got, want) {
@@ -351,6 +353,9 @@ func TestStderr(t *testing.T) {
 	}
 	if n := strings.Count(got, "\n"); n != 5 {
 		t.Errorf("%d entries, want 5", n)
+	}
+	if kept, err := os.ReadFile(file); err != nil || string(kept) != strings.Join(pieces, "") {
+		t.Errorf("kept %d bytes, %v", len(kept), err)
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 type module struct {
 	Module
 	code      *guest.Module
+	logDir    string   // Config.LogDir
 	env       []string // configured variables, less those that the gateway sets
 	headerEnv []string // the same named HTTP_: fields of a request go first
 	slots     chan struct{}
@@ -94,7 +95,7 @@ func (c *compiler) close() error {
 
 // newModule prepares a module, compiling it with c.
 func newModule(ctx context.Context, c *compiler, cfg *Config, configured Module) (*module, error) {
-	m := &module{Module: configured}
+	m := &module{Module: configured, logDir: cfg.LogDir}
 	m.Limits = configured.Limits.or(cfg.Limits).or(defaultLimits)
 	if m.Entrypoint == "" {
 		m.Entrypoint = "_start"

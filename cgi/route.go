@@ -29,12 +29,19 @@ type route struct {
 	script     string // SCRIPT_NAME: text without /..., RFC 3875 §4.1.13
 	entrypoint string
 	module     *module
+	stderrFile string // keeps what guests print on their standard error; empty: none
 }
 
 const wildcard = "/..."
 
 func newRoute(text, entrypoint string, m *module) *route {
-	return &route{text: text, script: strings.TrimSuffix(text, wildcard), entrypoint: entrypoint, module: m}
+	return &route{
+		text:       text,
+		script:     strings.TrimSuffix(text, wildcard),
+		entrypoint: entrypoint,
+		module:     m,
+		stderrFile: stderrFile(m.logDir, text),
+	}
 }
 
 // match says whether the route serves a raw path and what of it is PATH_INFO, still encoded.
@@ -75,8 +82,8 @@ func (m *module) routes(ctx context.Context) ([]*route, error) {
 	var out bytes.Buffer
 	diagnostics := newStderr(func() *log.Entry {
 		return log.G(ctx).WithFields(log.Fields{"route": m.Route, "module": m.Module.Module})
-	})
-	defer diagnostics.flush()
+	}, own.stderrFile)
+	defer diagnostics.close()
 	err := m.code.Run(ctx, &guest.Call{
 		Entrypoint: routesExport,
 		Stdin:      strings.NewReader(""),

@@ -24,7 +24,7 @@ func TestParseRoutes(t *testing.T) {
 		{"/app", "/a one two\n", nil},
 	}
 	for _, test := range tests {
-		routes, err := parseRoutes(test.out, newRoute(test.own, "_start", nil))
+		routes, err := parseRoutes(test.out, newRoute(test.own, "_start", &module{}))
 		var got []string
 		for _, r := range routes {
 			got = append(got, r.text+" "+r.entrypoint)
@@ -51,7 +51,7 @@ func TestHides(t *testing.T) {
 		{"/a/...", "/...", false},
 	}
 	for _, test := range tests {
-		if got := newRoute(test.first, "", nil).hides(newRoute(test.second, "", nil)); got != test.want {
+		if got := newRoute(test.first, "", &module{}).hides(newRoute(test.second, "", &module{})); got != test.want {
 			t.Errorf("%s hides %s: %t", test.first, test.second, got)
 		}
 	}
@@ -64,7 +64,7 @@ func FuzzRoute(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text, path string) {
-		rt := newRoute(text, "_start", nil)
+		rt := newRoute(text, "_start", &module{})
 		pathInfo, ok := rt.match(path)
 		if ok && rt.script+pathInfo != path {
 			t.Errorf("%q and %q: SCRIPT_NAME %q and PATH_INFO %q do not make the path", text, path, rt.script, pathInfo)

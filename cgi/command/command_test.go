@@ -61,6 +61,7 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 	p.cmd = exec.Command(path, args...)
 	p.cmd.Dir = ts.Getenv("WORK")
 	p.cmd.Env = append(os.Environ(), "WAGI_LISTEN="+ts.Getenv("WAGI_LISTEN"), "WAGI_CONTAINER="+ts.Getenv("WAGI_CONTAINER"),
+		"WAGI_LOG_DIR="+ts.Getenv("WAGI_LOG_DIR"),
 		"WAGI_TEST_NAME="+ts.Getenv("WAGI_TEST_NAME"), "STORY="+ts.Getenv("STORY"))
 	p.cmd.Stderr = &p.stderr
 	stdout, err := p.cmd.StdoutPipe()

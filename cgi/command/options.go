@@ -29,6 +29,7 @@ type options struct {
 	cache        string
 	healthPath   string
 	readyPath    string
+	logDir       string
 }
 
 func (o *options) addFlags(flags *pflag.FlagSet) {
@@ -38,6 +39,8 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&o.envFiles, "env-file", nil, "`FILE ...` of lines NAME=VALUE for all guests; the last one wins")
 	flags.StringVar(&o.compileCache, "compile-cache", "", "`DIR` that keeps compiled code from one start to the next")
 	flags.StringVar(&o.cache, "cache", "cache.toml", "`FILE` of WAGI whose [cache] directory is taken for --compile-cache; may be missing")
+	flags.StringVar(&o.logDir, "log-dir", os.Getenv("WAGI_LOG_DIR"),
+		"`DIR` that also keeps guests' standard error, in <SHA-256 of the route>/module.stderr (default $WAGI_LOG_DIR)")
 	flags.StringVar(&o.healthPath, "health-path", "/healthz", "`PATH` that answers 200 while the process lives, or off")
 	flags.StringVar(&o.readyPath, "ready-path", "/readyz", "`PATH` that answers 503 when the gateway ends, or off")
 }
@@ -66,6 +69,7 @@ func (o *options) load() (*cgi.Config, error) {
 	cfg.CompileCache = o.compileCache
 	cfg.HealthPath = o.healthPath
 	cfg.ReadyPath = o.readyPath
+	cfg.LogDir = o.logDir
 	cfg.TempDir = tempDir()
 	return cfg, nil
 }
