@@ -23,6 +23,8 @@ type Config struct {
 	BodyTimeout  time.Duration // how long the next bytes of a request's body may take; default 1 min, negative: for ever
 	CompileCache string        // directory that keeps compiled code; default none
 	LogDir       string        // directory that keeps what guests print on their standard error, by route, as WAGI does; default none
+	Metrics      *Metrics      // counts what the gateway does; default none
+	Done         func(*Record) // is told of each request but health checks, by its goroutine, and keeps nothing of the Record; default none
 	TempDir      string        // directory for long request bodies of unknown length; default os.TempDir
 }
 

@@ -30,10 +30,13 @@ type exchange struct {
 	method    string
 	body      *body
 	redirects int
-	route     *route    // the script that serves; nil: none yet
-	pathInfo  string    // raw
-	live      *liveBody // the first script's body, if it is read while the response is written; nil: none
-	sent      bool      // the response has begun
+	route     *route        // the script that serves; nil: none yet
+	pathInfo  string        // raw
+	live      *liveBody     // the first script's body, if it is read while the response is written; nil: none
+	sent      bool          // the response has begun
+	status    int           // of the response; 0: none yet, or none to speak of
+	bytes     int64         // of the response's body
+	guest     time.Duration // in guests
 }
 
 func newExchange(g *Gateway, w http.ResponseWriter, r *http.Request) *exchange {
@@ -94,7 +97,9 @@ func (x *exchange) redirect(location string) {
 
 // report logs a failure. That a client went away is none of the script's.
 func (x *exchange) report(err error) {
-	entry := x.logger().WithError(err).WithFields(log.Fields{"status": statusOf(err), "duration": time.Since(x.begun)})
+	entry := x.logger().WithError(err).WithFields(log.Fields{
+		"status": statusOf(err), "bytes": x.bytes, "duration": time.Since(x.begun), "guest": x.guest,
+	})
 	if errors.Is(err, errEnded) || errors.Is(err, errBodyBroken) {
 		entry.Debug("request ended early")
 	} else {
@@ -123,7 +128,7 @@ func (x *exchange) run() (redirect string, err error) {
 	}
 	defer x.body.Close()
 	out.live = x.live
-	if err := m.acquire(ctx); err != nil {
+	if err := m.acquire(ctx, x.route.metrics); err != nil {
 		return "", x.cause(ctx, err)
 	}
 	defer m.release()
@@ -175,6 +180,7 @@ func (x *exchange) fail(status int) {
 	if x.live != nil && x.live.long() {
 		x.w.Header().Set("Connection", "close")
 	}
+	x.status = status
 	x.w.WriteHeader(status)
 }
 
@@ -199,7 +205,7 @@ func (x *exchange) call(ctx context.Context, out *response) (redirect string, er
 	}
 	diagnostics := newStderr(x.logger, x.route.stderrFile)
 	defer diagnostics.close()
-	err = x.route.module.code.Run(ctx, &guest.Call{
+	err = x.timed(ctx, &guest.Call{
 		Entrypoint: x.route.entrypoint,
 		Args:       x.arguments(),
 		Env:        env,
@@ -213,7 +219,25 @@ func (x *exchange) call(ctx context.Context, out *response) (redirect string, er
 		out.abandon()
 	}
 	x.sent = out.sent.Load()
+	x.status, x.bytes = out.result()
 	return redirect, err
+}
+
+// timed runs the guest and counts it and its time.
+func (x *exchange) timed(ctx context.Context, call *guest.Call) error {
+	begun := time.Now()
+	metrics := x.route.metrics
+	if metrics != nil {
+		metrics.running.Inc()
+		defer metrics.running.Dec()
+	}
+	err := x.route.module.code.Run(ctx, call)
+	took := time.Since(begun)
+	x.guest += took
+	if metrics != nil {
+		metrics.guests.Add(took.Seconds())
+	}
+	return err
 }
 
 // unblock makes reads from and writes to the client fail once ctx ends, so that no guest outlives it in one.

@@ -67,6 +67,9 @@ func (g *Gateway) load(ctx context.Context) error {
 		}
 	}
 	g.routes = slices.Concat(routes...)
+	for _, r := range g.routes {
+		r.metrics = g.config.Metrics.route(r.text)
+	}
 	return nil
 }
 
@@ -86,6 +89,9 @@ func (g *Gateway) loadModule(ctx context.Context, configured Module) (*module, [
 
 // Close frees the modules. The server must have ended all requests: cancelling their contexts stops the guests.
 func (g *Gateway) Close() error {
+	for _, r := range g.routes {
+		g.config.Metrics.release(r.text)
+	}
 	return g.compiler.close()
 }
 
@@ -149,11 +155,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x := newExchange(g, w, r)
 	err := x.serve()
-	switch {
-	case err != nil && x.sent:
-		panic(http.ErrAbortHandler)
-	case err != nil:
+	if err != nil && !x.sent {
 		x.fail(statusOf(err))
+	}
+	x.done(err)
+	if err != nil && x.sent {
+		panic(http.ErrAbortHandler)
 	}
 	x.linger()
 }

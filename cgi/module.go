@@ -196,7 +196,7 @@ func (m *module) setEnvironment(common []string) error {
 }
 
 // acquire waits for a free guest. The caller calls release.
-func (m *module) acquire(ctx context.Context) error {
+func (m *module) acquire(ctx context.Context, metrics *routeMetrics) error {
 	if m.slots == nil {
 		return nil
 	}
@@ -208,6 +208,10 @@ func (m *module) acquire(ctx context.Context) error {
 	defer m.queued.Add(-1)
 	if m.queued.Add(1) > int64(m.Queue) {
 		return errBusy
+	}
+	if metrics != nil {
+		metrics.queued.Inc()
+		defer metrics.queued.Dec()
 	}
 	select {
 	case m.slots <- struct{}{}:

@@ -131,6 +131,7 @@ type response struct {
 
 	mu      sync.Mutex
 	size    int64       // guarded by mu: bytes printed
+	written int64       // guarded by mu: bytes of the body that went out
 	held    []byte      // guarded by mu: the head while it is incomplete, then the body while it is held back
 	line    int         // guarded by mu: where the last line of held begins
 	head    *head       // guarded by mu: nil while incomplete
@@ -271,7 +272,9 @@ func (o *response) write(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	if _, err := o.w.Write(p); err != nil {
+	n, err := o.w.Write(p)
+	o.written += int64(n)
+	if err != nil {
 		return fmt.Errorf("%w: %w", errEnded, err)
 	}
 	return nil
@@ -293,6 +296,16 @@ func (o *response) end() (redirect string, err error) {
 		o.head.header.Set("Content-Length", strconv.Itoa(len(o.held)))
 	}
 	return "", o.send()
+}
+
+// result is what went to the client: the status, 0 if nothing did, and how many bytes of a body.
+func (o *response) result() (status int, bytes int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.sent.Load() {
+		return 0, 0
+	}
+	return o.head.status, o.written
 }
 
 // abandon ends the response of a guest that failed: nothing of what is held back is sent.

@@ -29,7 +29,8 @@ type route struct {
 	script     string // SCRIPT_NAME: text without /..., RFC 3875 §4.1.13
 	entrypoint string
 	module     *module
-	stderrFile string // keeps what guests print on their standard error; empty: none
+	metrics    *routeMetrics // nil: none
+	stderrFile string        // keeps what guests print on their standard error; empty: none
 }
 
 const wildcard = "/..."
