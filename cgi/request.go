@@ -220,11 +220,12 @@ func decodePath(path string) string {
 	return strings.ToValidUTF8(b.String(), "\uFFFD")
 }
 
-// remoteHost is the client's address without port and zone, RFC 3875 §4.1.8.
+// remoteHost is the client's address without port and zone, RFC 3875 §4.1.8. It must be one of the Internet: a client at a
+// Unix socket is on this machine.
 func remoteHost(addr string) string {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return addr
+		return "127.0.0.1"
 	}
 	host, _, _ = strings.Cut(host, "%")
 	return host

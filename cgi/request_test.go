@@ -56,7 +56,7 @@ func TestDecodePath(t *testing.T) {
 }
 
 func TestRemoteHost(t *testing.T) {
-	for addr, want := range map[string]string{"192.0.2.1:5": "192.0.2.1", "[::1]:5": "::1", "[fe80::1%eth0]:5": "fe80::1", "@": "@"} {
+	for addr, want := range map[string]string{"192.0.2.1:5": "192.0.2.1", "[::1]:5": "::1", "[fe80::1%eth0]:5": "fe80::1", "@": "127.0.0.1"} {
 		if got := remoteHost(addr); got != want {
 			t.Errorf("%s: %s, want %s", addr, got, want)
 		}

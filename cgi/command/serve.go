@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,10 +10,8 @@ import (
 	stdlog "log"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -26,11 +25,17 @@ import (
 // serveOptions are the flags of wagi serve.
 type serveOptions struct {
 	options
-	listen          string
+	listenOptions
 	tlsCert, tlsKey string
+	timeouts        timeouts
 	drainDelay      time.Duration
 	grace           time.Duration
 	bindle          map[string]*string // flags of WAGI for a technology that is gone
+}
+
+// timeouts bound what a client may take; that of a whole request is the module's. 0: none.
+type timeouts struct {
+	header, body, idle time.Duration
 }
 
 func serveCommand(name string) *cobra.Command {
@@ -45,11 +50,13 @@ in all stops their guests and exits with status 0. A second signal ends it at on
 		RunE: func(cmd *cobra.Command, _ []string) error { return opts.run(cmd.Context(), cmd.OutOrStdout()) },
 	}
 	flags := cmd.Flags()
-	opts.addFlags(flags)
-	flags.StringVarP(&opts.listen, "listen", "l", "",
-		"`IP:PORT` to serve on; default $WAGI_LISTEN, else 0.0.0.0:$PORT, else 127.0.0.1:3000, in a container 0.0.0.0:3000")
-	flags.StringVar(&opts.tlsCert, "tls-cert", os.Getenv("WAGI_TLS_CERT"), "PEM `FILE` with the certificate chain; needs --tls-key")
+	opts.options.addFlags(flags)
+	opts.listenOptions.addFlags(flags)
+	flags.StringVar(&opts.tlsCert, "tls-cert", os.Getenv("WAGI_TLS_CERT"), "PEM `FILE` with the certificate chain, read again when it changes; needs --tls-key")
 	flags.StringVar(&opts.tlsKey, "tls-key", os.Getenv("WAGI_TLS_KEY"), "PEM `FILE` with the private key; needs --tls-cert")
+	flags.DurationVar(&opts.timeouts.header, "header-timeout", 10*time.Second, "how long the head of a request may take, and a TLS handshake; 0: for ever")
+	flags.DurationVar(&opts.timeouts.body, "body-timeout", time.Minute, "how long the next bytes of a request's body may take; 0: for ever")
+	flags.DurationVar(&opts.timeouts.idle, "idle-timeout", 2*time.Minute, "how long a connection may be idle; 0: for ever")
 	flags.DurationVar(&opts.drainDelay, "drain-delay", defaultDrainDelay(), "how long to go on accepting after SIGTERM, so that balancers see it")
 	flags.DurationVar(&opts.grace, "grace", 8*time.Second, "how long requests may take to finish after SIGTERM")
 	for _, flag := range []string{"bindle-path", "bindle-url", "bindle-http-user", "bindle-http-password"} {
@@ -75,11 +82,11 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	address, err := o.address()
+	places, err := o.places()
 	if err != nil {
 		return err
 	}
-	certificates, err := o.certificates()
+	certificate, err := o.certificate()
 	if err != nil {
 		return err
 	}
@@ -89,14 +96,16 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	listener, err := listen(address)
+	listeners, err := places.open(o.timeouts.header)
 	if err != nil {
 		return err
 	}
-	s := newServer(ctx, gateway, certificates)
-	served := make(chan error, 1)
-	go func() { served <- s.serve(listener) }()
-	fmt.Fprintf(stdout, "Ready: serving on %s\n", s.url(address, listener))
+	s := newServer(ctx, gateway, o.timeouts, certificate)
+	served := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { served <- s.serve(l) }()
+		fmt.Fprintf(stdout, "Ready: serving on %s\n", l.url(s.scheme()))
+	}
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
@@ -115,43 +124,31 @@ func (o *serveOptions) check() error {
 	if (o.tlsCert == "") != (o.tlsKey == "") {
 		return usageError{errors.New("--tls-cert and --tls-key need each other")}
 	}
+	if min(o.timeouts.header, o.timeouts.body, o.timeouts.idle) < 0 {
+		return usageError{errors.New("--header-timeout, --body-timeout and --idle-timeout cannot be negative")}
+	}
 	if o.grace < o.drainDelay {
 		return usageError{fmt.Errorf("--grace %s is shorter than --drain-delay %s", o.grace, o.drainDelay)}
 	}
 	return nil
 }
 
-// address is where to serve, an IP address and a port.
-func (o *serveOptions) address() (netip.AddrPort, error) {
-	from, text := "--listen", o.listen
-	if text == "" {
-		from, text = "WAGI_LISTEN", os.Getenv("WAGI_LISTEN")
-	}
-	if port := os.Getenv("PORT"); text == "" && port != "" {
-		from, text = "PORT", "0.0.0.0:"+port
-	}
-	switch {
-	case text == "" && inContainer():
-		text = "0.0.0.0:3000"
-	case text == "":
-		text = "127.0.0.1:3000"
-	}
-	address, err := netip.ParseAddrPort(text)
-	if err != nil {
-		return address, usageError{fmt.Errorf("%s %q: want IP:PORT, such as 127.0.0.1:3000 or [::1]:3000", from, text)}
-	}
-	return address, nil
-}
-
-func (o *serveOptions) certificates() ([]tls.Certificate, error) {
+// certificate is nil without TLS.
+func (o *serveOptions) certificate() (*certificate, error) {
 	if o.tlsCert == "" {
 		return nil, nil
 	}
-	certificate, err := tls.LoadX509KeyPair(o.tlsCert, o.tlsKey)
+	return loadCertificate(o.tlsCert, o.tlsKey)
+}
+
+// load reads the configuration that the flags name.
+func (o *serveOptions) load() (*cgi.Config, error) {
+	cfg, err := o.options.load()
 	if err != nil {
-		return nil, fmt.Errorf("--tls-cert %s, --tls-key %s: %w", o.tlsCert, o.tlsKey, err)
+		return nil, err
 	}
-	return []tls.Certificate{certificate}, nil
+	cfg.BodyTimeout = cmp.Or(o.timeouts.body, -1)
+	return cfg, nil
 }
 
 // start makes the gateway. A signal ends the process meanwhile: compiling takes long and cannot be interrupted.
@@ -181,26 +178,13 @@ func (o *serveOptions) start(ctx context.Context, signals <-chan os.Signal) (*cg
 	return gateway, nil
 }
 
-func listen(address netip.AddrPort) (net.Listener, error) {
-	listener, err := net.Listen("tcp", address.String())
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, hintError{fmt.Errorf("listen on %s: the address is in use", address), "another process serves there; choose another port with --listen IP:PORT"}
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, fmt.Errorf("listen on %s: this machine has no such address", address)
-	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("listen on %s: not permitted", address)
-	}
-	return listener, err
-}
-
 // errShutdown is the cause for which guests are stopped when the time to drain is over.
 var errShutdown = errors.New("gateway is shutting down")
 
 // stopTime is how long stopped guests may take to give way.
 const stopTime = time.Second
 
-// server is a gateway at its listener.
+// server is a gateway at its listeners.
 type server struct {
 	gateway *cgi.Gateway
 	http    *http.Server
@@ -208,24 +192,27 @@ type server struct {
 	stop    context.CancelCauseFunc // stops all guests
 }
 
-func newServer(ctx context.Context, gateway *cgi.Gateway, certificates []tls.Certificate) *server {
+func newServer(ctx context.Context, gateway *cgi.Gateway, limits timeouts, certificate *certificate) *server {
 	ctx, stop := context.WithCancelCause(ctx)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	s := &server{gateway: gateway, tls: certificates != nil, stop: stop, http: &http.Server{
+	s := &server{gateway: gateway, tls: certificate != nil, stop: stop, http: &http.Server{
 		Handler:                      gateway,
 		Protocols:                    protocols,
 		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout:            10 * time.Second,
-		IdleTimeout:                  2 * time.Minute,
+		ReadHeaderTimeout:            limits.header,
+		IdleTimeout:                  limits.idle,
 		MaxHeaderBytes:               256 << 10,
 		BaseContext:                  func(net.Listener) context.Context { return ctx },
 		ErrorLog:                     stdlog.New(connectionLog{ctx}, "", 0),
 	}}
 	if s.tls {
-		s.http.TLSConfig = &tls.Config{Certificates: certificates}
+		s.http.TLSConfig = &tls.Config{
+			GetCertificate: certificate.forClient,
+			NextProtos:     []string{"http/1.0"}, // net/http adds its own; a client that offers only this would be refused
+		}
 	}
 	return s
 }
@@ -237,17 +224,11 @@ func (s *server) serve(listener net.Listener) error {
 	return s.http.Serve(listener)
 }
 
-// url is where the server is reached: the port is the real one, even if 0 was asked for.
-func (s *server) url(address netip.AddrPort, listener net.Listener) string {
-	scheme := "http"
+func (s *server) scheme() string {
 	if s.tls {
-		scheme = "https"
+		return "https"
 	}
-	port := address.Port()
-	if real, ok := listener.Addr().(*net.TCPAddr); ok {
-		port = uint16(real.Port)
-	}
-	return scheme + "://" + net.JoinHostPort(address.Addr().String(), strconv.Itoa(int(port)))
+	return "http"
 }
 
 // drain ends the server: all requests that finish within grace do so. Another signal cuts that short.

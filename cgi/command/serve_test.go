@@ -3,48 +3,60 @@ package command
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"os"
-	"path/filepath"
+	"os/exec"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"containerd-shim-wagi-v1/cgi"
 )
 
-// startServer serves ../testdata/behave.wat at / on a free port and returns the server and its URL.
-func startServer(t *testing.T, certificates []tls.Certificate) (*server, string) {
+// startServer serves ../testdata/behave.wat at / and echo.wat at /echo, on a free port unless opts say otherwise.
+// It returns the server and the URL of its first listener.
+func startServer(t *testing.T, opts serveOptions) (*server, string) {
 	t.Helper()
-	module := cgi.Module{Route: "/", Module: "../testdata/behave.wat", Limits: cgi.Limits{Timeout: -1}}
-	gateway, err := cgi.New(t.Context(), cgi.Config{Modules: []cgi.Module{module}})
+	gateway, err := cgi.New(t.Context(), cgi.Config{Modules: []cgi.Module{
+		{Route: "/", Module: "../testdata/behave.wat", Limits: cgi.Limits{Timeout: -1}},
+		{Route: "/echo", Module: "../testdata/echo.wat"},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := listen(netip.MustParseAddrPort("127.0.0.1:0"))
+	if opts.listen == nil {
+		opts.listen = []string{"127.0.0.1:0"}
+	}
+	opts.socketMode = "0600"
+	places, err := opts.places()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newServer(context.Background(), gateway, certificates)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := s.serve(listener); err != http.ErrServerClosed {
-			t.Error(err)
-		}
-	}()
+	listeners, err := places.open(opts.timeouts.header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := opts.certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(context.Background(), gateway, opts.timeouts, certificate)
+	var serving sync.WaitGroup
+	for _, l := range listeners {
+		serving.Go(func() {
+			if err := s.serve(l); err != http.ErrServerClosed {
+				t.Error(err)
+			}
+		})
+	}
 	t.Cleanup(func() {
 		s.http.Close()
-		<-ended
+		serving.Wait()
 	})
-	return s, s.url(netip.MustParseAddrPort("127.0.0.1:0"), listener)
+	return s, listeners[0].url(s.scheme())
 }
 
 // begin sends a request and returns its connection and the response once the guest runs.
@@ -69,7 +81,7 @@ func begin(t *testing.T, url, request string) (net.Conn, *bufio.Reader) {
 }
 
 func TestDrainLetsRequestsFinish(t *testing.T) {
-	s, url := startServer(t, nil)
+	s, url := startServer(t, serveOptions{})
 	conn, reader := begin(t, url, "POST /?copy HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab")
 	drained := make(chan error, 1)
 	go func() { drained <- s.drain(0, 20*time.Second, make(chan os.Signal)) }()
@@ -107,7 +119,7 @@ func TestDrainStopsGuests(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s, url := startServer(t, nil)
+			s, url := startServer(t, serveOptions{})
 			_, reader := begin(t, url, "GET /?first HTTP/1.1\r\nHost: h\r\n\r\n")
 			if err := s.drain(0, test.grace, test.signals); err != nil {
 				t.Error(err)
@@ -123,57 +135,48 @@ func TestDrainStopsGuests(t *testing.T) {
 	}
 }
 
-func TestTLS(t *testing.T) {
-	issued := httptest.NewUnstartedServer(nil)
-	issued.EnableHTTP2 = true
-	issued.StartTLS()
-	defer issued.Close()
-	key, err := x509.MarshalPKCS8PrivateKey(issued.TLS.Certificates[0].PrivateKey)
-	if err != nil {
-		t.Fatal(err)
+// A real client sees each protocol.
+func TestProtocols(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("no curl")
 	}
-	opts := serveOptions{tlsCert: filepath.Join(t.TempDir(), "cert.pem"), tlsKey: filepath.Join(t.TempDir(), "key.pem")}
-	writePEM(t, opts.tlsCert, "CERTIFICATE", issued.Certificate().Raw)
-	writePEM(t, opts.tlsKey, "PRIVATE KEY", key)
-	certificates, err := opts.certificates()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, url := startServer(t, certificates)
-	response, err := issued.Client().Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if got, want := fmt.Sprintf("%s %s %v", response.Proto, body, err), "HTTP/2.0 hello\n <nil>"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-func writePEM(t *testing.T, file, kind string, data []byte) {
-	t.Helper()
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: data}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestAddress(t *testing.T) {
-	tests := []struct{ flag, listen, port, container, want string }{
-		{"", "", "", "", "127.0.0.1:3000"},
-		{"", "", "", "1", "0.0.0.0:3000"},
-		{"", "", "8080", "", "0.0.0.0:8080"},
-		{"", "127.0.0.1:1", "8080", "1", "127.0.0.1:1"},
-		{"[::1]:2", "127.0.0.1:1", "8080", "1", "[::1]:2"},
-		{"", "", "80a", "", "invalid AddrPort"},
+	cert, key := writeCertificate(t, t.TempDir(), "localhost")
+	_, plain := startServer(t, serveOptions{})
+	_, secure := startServer(t, serveOptions{tlsCert: cert, tlsKey: key})
+	tests := []struct{ url, option, want string }{
+		{plain, "--http1.0", "SERVER_PROTOCOL=HTTP/1.0"},
+		{plain, "--http1.1", "SERVER_PROTOCOL=HTTP/1.1"},
+		{plain, "--http2-prior-knowledge", "SERVER_PROTOCOL=HTTP/2.0"},
+		{secure, "--http1.0", "SERVER_PROTOCOL=HTTP/1.0"},
+		{secure, "--http1.1", "SERVER_PROTOCOL=HTTP/1.1"},
+		{secure, "--http2", "SERVER_PROTOCOL=HTTP/2.0"},
+		{secure, "--http2", "X_FULL_URL=" + secure + "/echo"},
 	}
 	for _, test := range tests {
-		t.Setenv("WAGI_LISTEN", test.listen)
-		t.Setenv("PORT", test.port)
-		t.Setenv("WAGI_CONTAINER", test.container)
-		opts := serveOptions{listen: test.flag}
-		if got, _ := opts.address(); got.String() != test.want {
-			t.Errorf("%+v: got %s", test, got)
+		t.Run(test.url[:5]+test.option, func(t *testing.T) {
+			echo, err := exec.Command("curl", "-sS", "--max-time", "20", "--cacert", cert, test.option, test.url+"/echo").CombinedOutput()
+			if err != nil || !strings.Contains(string(echo), test.want+"\n") {
+				t.Errorf("want %s, got %v\n%s", test.want, err, echo)
+			}
+		})
+	}
+}
+
+// A client that is silent is hung up on: before its head is complete, and between requests.
+func TestTimeouts(t *testing.T) {
+	_, url := startServer(t, serveOptions{timeouts: timeouts{header: 50 * time.Millisecond, idle: 50 * time.Millisecond}})
+	for _, request := range []string{"GET / HTTP/1.1\r\nHo", "GET / HTTP/1.1\r\nHost: h\r\n\r\n"} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // it is open
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(conn); err != nil {
+			t.Errorf("%q: %v", request, err)
 		}
 	}
 }
