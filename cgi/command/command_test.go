@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,12 +32,13 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"start":  start,
-			"get":    get,
-			"stop":   stop,
-			"status": status,
-			"wrong":  statusOf("2"),
-			"fails":  statusOf("1"),
+			"start":   start,
+			"get":     get,
+			"stop":    stop,
+			"appears": appears,
+			"status":  status,
+			"wrong":   statusOf("2"),
+			"fails":   statusOf("1"),
 		},
 	})
 }
@@ -100,6 +102,17 @@ func stop(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 	fmt.Fprintf(ts.Stdout(), "exit status %d\n", p.cmd.ProcessState.ExitCode())
 	fmt.Fprint(ts.Stderr(), p.stderr.String())
+}
+
+// appears FILE REGEXP waits until the file is there and has a matching line.
+func appears(ts *testscript.TestScript, _ bool, args []string) {
+	line := regexp.MustCompile("(?m)" + args[1])
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if text, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && line.Match(text) {
+			return
+		}
+	}
+	ts.Fatalf("no line %q in %s", args[1], args[0])
 }
 
 // status N ARG... runs wagi, which must exit with status N.

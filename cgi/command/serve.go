@@ -26,6 +26,8 @@ import (
 type serveOptions struct {
 	options
 	listenOptions
+	observeOptions
+	observers       *observers // made by run
 	tlsCert, tlsKey string
 	timeouts        timeouts
 	drainDelay      time.Duration
@@ -52,6 +54,7 @@ in all stops their guests and exits with status 0. A second signal ends it at on
 	flags := cmd.Flags()
 	opts.options.addFlags(flags)
 	opts.listenOptions.addFlags(flags)
+	opts.observeOptions.addFlags(flags)
 	flags.StringVar(&opts.tlsCert, "tls-cert", os.Getenv("WAGI_TLS_CERT"), "PEM `FILE` with the certificate chain, read again when it changes; needs --tls-key")
 	flags.StringVar(&opts.tlsKey, "tls-key", os.Getenv("WAGI_TLS_KEY"), "PEM `FILE` with the private key; needs --tls-cert")
 	flags.DurationVar(&opts.timeouts.header, "header-timeout", 10*time.Second, "how long the head of a request may take, and a TLS handshake; 0: for ever")
@@ -90,6 +93,10 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if o.observers, err = o.observe(); err != nil {
+		return err
+	}
+	defer o.observers.close()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	gateway, err := o.start(ctx, signals)
@@ -106,10 +113,12 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 		go func() { served <- s.serve(l) }()
 		fmt.Fprintf(stdout, "Ready: serving on %s\n", l.url(s.scheme()))
 	}
+	o.observers.ready(true)
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
 	case <-signals:
+		o.observers.ready(false)
 		return s.drain(o.drainDelay, o.grace, signals)
 	}
 }
@@ -148,6 +157,7 @@ func (o *serveOptions) load() (*cgi.Config, error) {
 		return nil, err
 	}
 	cfg.BodyTimeout = cmp.Or(o.timeouts.body, -1)
+	o.observers.configure(cfg)
 	return cfg, nil
 }
 

@@ -1,0 +1,90 @@
+package command
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/pflag"
+
+	"containerd-shim-wagi-v1/cgi"
+)
+
+// observeOptions are the flags that say who sees what the gateway does.
+type observeOptions struct {
+	accessLog       string
+	accessLogFormat string
+	adminListen     string
+	pprof           bool
+}
+
+func (o *observeOptions) addFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&o.accessLog, "access-log", "", "`FILE` that gets a line for each request, or - for standard output; when it is renamed a new one is begun")
+	flags.StringVar(&o.accessLogFormat, "access-log-format", "common", "common, combined or json")
+	flags.StringVar(&o.adminListen, "admin-listen", "", "`ADDRESS` that serves /metrics for Prometheus, /healthz and /readyz: IP:PORT or unix:PATH")
+	flags.BoolVar(&o.pprof, "pprof", false, "serve profiles of the process at /debug/pprof/ of --admin-listen")
+}
+
+// observers see what the gateway does. Each is nil unless somebody wants it.
+type observers struct {
+	metrics *cgi.Metrics
+	access  *accessLog
+	admin   *admin
+}
+
+// observe makes the observers. The caller closes them.
+func (o *observeOptions) observe() (seen *observers, err error) {
+	if o.pprof && o.adminListen == "" {
+		return nil, usageError{errors.New("--pprof needs --admin-listen")}
+	}
+	seen = &observers{}
+	defer func() {
+		if err != nil {
+			seen.close()
+		}
+	}()
+	if o.accessLog != "" {
+		if seen.access, err = openAccessLog(o.accessLog, o.accessLogFormat); err != nil {
+			return seen, err
+		}
+	}
+	if o.adminListen != "" {
+		seen.metrics = cgi.NewMetrics()
+		seen.admin, err = openAdmin(o.adminListen, o.pprof, seen.metrics, seen.droppedLines())
+	}
+	return seen, err
+}
+
+func (o *observers) droppedLines() prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "wagi", Name: "access_log_lines_dropped_total", Help: "Lines of the access log that were not written.",
+	}, func() float64 {
+		if o.access == nil {
+			return 0
+		}
+		return float64(o.access.dropped.Load())
+	})
+}
+
+// configure makes a gateway of cfg tell the observers.
+func (o *observers) configure(cfg *cgi.Config) {
+	cfg.Metrics = o.metrics
+	if o.access != nil {
+		cfg.Done = o.access.add
+	}
+}
+
+// ready says that the gateway serves, or no longer wants to.
+func (o *observers) ready(ready bool) {
+	if o.admin != nil {
+		o.admin.ready.Store(ready)
+	}
+}
+
+func (o *observers) close() {
+	if o.access != nil {
+		o.access.close()
+	}
+	if o.admin != nil {
+		o.admin.close()
+	}
+}
