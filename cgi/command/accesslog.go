@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/containerd/log"
+	"go.opentelemetry.io/otel/trace"
 
 	"containerd-shim-wagi-v1/cgi"
 )
@@ -212,6 +213,7 @@ type accessEntry struct {
 	Referer   string    `json:"referer,omitempty"`
 	UserAgent string    `json:"user_agent,omitempty"`
 	Error     string    `json:"error,omitempty"`
+	TraceID   string    `json:"trace_id,omitempty"`
 }
 
 func jsonLine(r *cgi.Record) []byte {
@@ -234,6 +236,9 @@ func jsonLine(r *cgi.Record) []byte {
 	}
 	if r.Err != nil {
 		e.Error = r.Err.Error()
+	}
+	if span := trace.SpanContextFromContext(r.Request.Context()); span.IsValid() {
+		e.TraceID = span.TraceID().String()
 	}
 	line, _ := json.Marshal(e) // strings, numbers and a time of this century do not fail
 	return append(line, '\n')

@@ -1,8 +1,11 @@
 package command
 
 import (
+	"context"
 	"errors"
+	"net/http"
 
+	"github.com/containerd/log"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 
@@ -28,11 +31,12 @@ func (o *observeOptions) addFlags(flags *pflag.FlagSet) {
 type observers struct {
 	metrics *cgi.Metrics
 	access  *accessLog
+	traces  *tracer
 	admin   *admin
 }
 
 // observe makes the observers. The caller closes them.
-func (o *observeOptions) observe() (seen *observers, err error) {
+func (o *observeOptions) observe(ctx context.Context) (seen *observers, err error) {
 	if o.pprof && o.adminListen == "" {
 		return nil, usageError{errors.New("--pprof needs --admin-listen")}
 	}
@@ -46,6 +50,10 @@ func (o *observeOptions) observe() (seen *observers, err error) {
 		if seen.access, err = openAccessLog(o.accessLog, o.accessLogFormat); err != nil {
 			return seen, err
 		}
+	}
+	var noTraces error
+	if seen.traces, noTraces = openTracer(ctx); noTraces != nil {
+		log.G(ctx).WithError(noTraces).Warn("no traces") // which may be asked for where nobody thought of wagi
 	}
 	if o.adminListen != "" {
 		seen.metrics = cgi.NewMetrics()
@@ -68,9 +76,25 @@ func (o *observers) droppedLines() prometheus.Collector {
 // configure makes a gateway of cfg tell the observers.
 func (o *observers) configure(cfg *cgi.Config) {
 	cfg.Metrics = o.metrics
-	if o.access != nil {
+	switch {
+	case o.access != nil && o.traces != nil:
+		cfg.Done = func(r *cgi.Record) {
+			o.access.add(r)
+			o.traces.add(r)
+		}
+	case o.access != nil:
 		cfg.Done = o.access.add
+	case o.traces != nil:
+		cfg.Done = o.traces.add
 	}
+}
+
+// handler is the gateway as the observers want to see it.
+func (o *observers) handler(gateway http.Handler, healthPaths ...string) http.Handler {
+	if o.traces == nil {
+		return gateway
+	}
+	return o.traces.handler(gateway, healthPaths...)
 }
 
 // ready says that the gateway serves, or no longer wants to.
@@ -83,6 +107,9 @@ func (o *observers) ready(ready bool) {
 func (o *observers) close() {
 	if o.access != nil {
 		o.access.close()
+	}
+	if o.traces != nil {
+		o.traces.close()
 	}
 	if o.admin != nil {
 		o.admin.close()

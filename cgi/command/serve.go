@@ -93,7 +93,7 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if o.observers, err = o.observe(); err != nil {
+	if o.observers, err = o.observe(ctx); err != nil {
 		return err
 	}
 	defer o.observers.close()
@@ -108,6 +108,7 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 		return err
 	}
 	s := newServer(ctx, gateway, o.timeouts, certificate)
+	s.http.Handler = o.observers.handler(gateway, o.healthPath, o.readyPath)
 	served := make(chan error, len(listeners))
 	for _, l := range listeners {
 		go func() { served <- s.serve(l) }()
