@@ -117,7 +117,7 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 	o.observers.ready(true)
 	select {
 	case err := <-served:
-		return fmt.Errorf("serve: %w", err)
+		return fmt.Errorf("serve: %w", errors.Join(err, s.http.Close()))
 	case <-signals:
 		o.observers.ready(false)
 		return s.drain(o.drainDelay, o.grace, signals)
