@@ -9,32 +9,17 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/distribution/reference"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// ParseName completes an image's name as containerd and Docker do: the default
-// registry and the tag "latest" where name has none. A digest is an error: it
-// is known only when the image is built.
-func ParseName(name string) (reference.NamedTagged, error) {
-	named, err := reference.ParseNormalizedNamed(name)
-	if err != nil {
-		return nil, fmt.Errorf("image name %q: %w", name, err)
-	}
-	if _, ok := named.(reference.Digested); ok {
-		return nil, fmt.Errorf("image name %q must not have a digest", name)
-	}
-	return reference.TagNameOnly(named).(reference.NamedTagged), nil
-}
-
 // Write writes the image to w as a tar archive: an OCI image layout, for
 // containerd and registry tools, and at the same time a Docker archive, for
 // engines without containerd's image store. Those know no index and get its
 // first image. The archive is assembled in the directory scratch.
-func Write(ctx context.Context, w io.Writer, scratch string, index v1.ImageIndex, name reference.NamedTagged) error {
+func Write(ctx context.Context, w io.Writer, scratch string, index v1.ImageIndex, name Name) error {
 	dir, err := os.MkdirTemp(scratch, "layout-")
 	if err != nil {
 		return err
@@ -45,7 +30,7 @@ func Write(ctx context.Context, w io.Writer, scratch string, index v1.ImageIndex
 	}
 	if err := path.AppendIndex(index, layout.WithAnnotations(map[string]string{
 		"io.containerd.image.name":          name.String(),
-		"org.opencontainers.image.ref.name": name.Tag(),
+		"org.opencontainers.image.ref.name": name.Tag,
 	})); err != nil {
 		return fmt.Errorf("write image layout: %w", err)
 	}
@@ -61,7 +46,7 @@ func Write(ctx context.Context, w io.Writer, scratch string, index v1.ImageIndex
 
 // dockerManifest describes the first image of the index as a Docker archive
 // does, which names blobs by path.
-func dockerManifest(index v1.ImageIndex, name reference.NamedTagged) ([]byte, error) {
+func dockerManifest(index v1.ImageIndex, name Name) ([]byte, error) {
 	im, err := index.IndexManifest()
 	if err != nil {
 		return nil, err

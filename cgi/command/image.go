@@ -17,7 +17,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/distribution/reference"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 
@@ -126,21 +125,21 @@ func (b *imageBuild) build(ctx context.Context, scratch string, stderr io.Writer
 }
 
 // imageName is the name given or, without one, that of the directory.
-func (b *imageBuild) imageName() (reference.NamedTagged, error) {
+func (b *imageBuild) imageName() (images.Name, error) {
 	if b.name != "" {
 		name, err := images.ParseName(b.name)
 		if err != nil {
-			return nil, usageError{err}
+			return images.Name{}, usageError{err}
 		}
 		return name, nil
 	}
 	dir, err := filepath.Abs(b.dir)
 	if err != nil {
-		return nil, err
+		return images.Name{}, err
 	}
 	name, err := images.ParseName(filepath.Base(dir))
 	if err != nil {
-		return nil, hintError{err, "name the image with --tag"}
+		return images.Name{}, hintError{err, "name the image with --tag"}
 	}
 	return name, nil
 }
@@ -219,7 +218,7 @@ func checkModule(files fs.FS, file string) error {
 }
 
 // write writes the archive and tells what it is.
-func (b *imageBuild) write(ctx context.Context, scratch string, index v1.ImageIndex, name reference.NamedTagged, stdout, stderr io.Writer) error {
+func (b *imageBuild) write(ctx context.Context, scratch string, index v1.ImageIndex, name images.Name, stdout, stderr io.Writer) error {
 	digest, err := index.Digest()
 	if err != nil {
 		return err
@@ -233,7 +232,7 @@ func (b *imageBuild) write(ctx context.Context, scratch string, index v1.ImageIn
 	}
 	output := b.output
 	if output == "" {
-		output = path.Base(name.Name()) + ".tar"
+		output = path.Base(name.Repository) + ".tar"
 	}
 	size, err := replaceFile(output, func(w io.Writer) error {
 		return images.Write(ctx, w, scratch, index, name)
