@@ -14,8 +14,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"containerd-shim-wagi-v1/cgi/guest"
 )
 
 // Gateway serves the modules of a Config. Its methods may be called at the same time.
@@ -30,6 +28,11 @@ type Gateway struct {
 // New reads and compiles all modules and asks them for their routes. Its error names the module and where it is configured.
 // The caller closes the gateway. ctx is for New alone.
 func New(ctx context.Context, cfg Config) (*Gateway, error) {
+	return newGateway(ctx, cfg, nil)
+}
+
+// newGateway is New that takes from shared what is compiled already.
+func newGateway(ctx context.Context, cfg Config, shared map[content]*code) (*Gateway, error) {
 	if cfg.HealthPath == "" {
 		cfg.HealthPath = "/healthz"
 	}
@@ -40,7 +43,8 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 		cfg.BodyTimeout = defaultBodyTimeout
 	}
 	g := &Gateway{config: cfg, modules: make([]*module, len(cfg.Modules))}
-	g.compiler.compiled = map[string]func() (*guest.Module, error){}
+	g.compiler.shared = shared
+	g.compiler.compiled = map[string]func() (*code, error){}
 	if err := g.load(ctx); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
@@ -67,6 +71,7 @@ func (g *Gateway) load(ctx context.Context) error {
 		}
 	}
 	g.routes = slices.Concat(routes...)
+	g.compiler.shared = nil
 	for _, r := range g.routes {
 		r.metrics = g.config.Metrics.route(r.text)
 	}

@@ -402,7 +402,8 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		{"text.wat", "", `text.wat:2:10: unknown instruction i32.cosnt`},
 		{"junk.wasm", "", `modules.toml:1:3: route "/": module "junk.wasm": `},
 		{"noroutes.wat", "", `modules.toml:1:3: route "/": _routes: printed nothing`},
-		{"oci:registry/name:tag", "", `references of the scheme "oci" are not supported`},
+		{"bindle:name/1.0.0", "", `module "bindle:name/1.0.0": Bindle is gone: name a file`},
+		{"https://host/x", "", `module "https://host/x": "https" is no scheme of a module: name a file`},
 		{"file://elsewhere/x", "", `want file:///PATH`},
 		{"text.wat", "${WAGI_TEST_UNSET}", `environment "A": ${WAGI_TEST_UNSET} is not set`},
 	}

@@ -2,6 +2,7 @@ package cgi
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,7 @@ import (
 // module is a Module ready to serve, its limits filled in.
 type module struct {
 	Module
-	code      *guest.Module
+	code      *code
 	logDir    string   // Config.LogDir
 	env       []string // configured variables, less those that the gateway sets
 	headerEnv []string // the same named HTTP_: fields of a request go first
@@ -46,33 +47,61 @@ func ReadModule(file string) ([]byte, error) {
 		return nil, err
 	case len(code) > maxModule:
 		return nil, fmt.Errorf("%s: longer than 1 GiB", file)
-	case !wat.IsText(code):
+	}
+	return assemble(file, code)
+}
+
+// assemble makes a module binary; name is what errors call it.
+func assemble(name string, code []byte) ([]byte, error) {
+	if !wat.IsText(code) {
 		return code, nil
 	}
 	binary, err := wat.Assemble(code)
 	if err != nil {
-		return nil, fmt.Errorf("%s:%w", file, err)
+		return nil, fmt.Errorf("%s:%w", name, err)
 	}
 	return binary, nil
 }
 
-// compiler compiles each module once, however many routes it serves.
-type compiler struct {
-	mu       sync.Mutex
-	compiled map[string]func() (*guest.Module, error) // guarded by mu
+// code is a compiled module. Gateways that follow each other share it.
+type code struct {
+	*guest.Module
+	content content
+	users   atomic.Int64 // gateways that have it; it is closed at 0
 }
 
-func (c *compiler) compile(ctx context.Context, file string, cfg guest.Config) (*guest.Module, error) {
-	key := fmt.Sprintf("%q %+v", file, cfg)
+// content tells modules apart that are compiled differently.
+type content struct {
+	sum    [sha256.Size]byte // of the binary
+	config string            // its guest.Config
+}
+
+func (c *code) release() error {
+	if c.users.Add(-1) > 0 {
+		return nil
+	}
+	return c.Close(context.Background())
+}
+
+// compiler compiles each module of a gateway once, however many routes it serves.
+type compiler struct {
+	shared   map[content]*code // what the gateway before has compiled, while the modules are loaded
+	fresh    atomic.Int64      // number of modules compiled
+	mu       sync.Mutex
+	compiled map[string]func() (*code, error) // guarded by mu
+}
+
+func (c *compiler) compile(ctx context.Context, read func() ([]byte, error), cfg guest.Config) (*code, error) {
+	key := fmt.Sprintf("%+v", cfg)
 	c.mu.Lock()
 	compiled, ok := c.compiled[key]
 	if !ok {
-		compiled = sync.OnceValues(func() (*guest.Module, error) {
-			binary, err := ReadModule(file)
+		compiled = sync.OnceValues(func() (*code, error) {
+			binary, err := read()
 			if err != nil {
 				return nil, err
 			}
-			return guest.Compile(ctx, binary, cfg)
+			return c.compileBinary(ctx, binary, cfg, content{sha256.Sum256(binary), key})
 		})
 		c.compiled[key] = compiled
 	}
@@ -80,15 +109,38 @@ func (c *compiler) compile(ctx context.Context, file string, cfg guest.Config) (
 	return compiled()
 }
 
-// close frees what was compiled.
-func (c *compiler) close() error {
+func (c *compiler) compileBinary(ctx context.Context, binary []byte, cfg guest.Config, content content) (*code, error) {
+	shared, ok := c.shared[content]
+	if !ok {
+		compiled, err := guest.Compile(ctx, binary, cfg)
+		if err != nil {
+			return nil, err
+		}
+		shared = &code{Module: compiled, content: content}
+		c.fresh.Add(1)
+	}
+	shared.users.Add(1)
+	return shared, nil
+}
+
+// byContent is what the compiler has compiled.
+func (c *compiler) byContent() map[content]*code {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var errs []error
+	all := make(map[content]*code, len(c.compiled))
 	for _, compiled := range c.compiled {
 		if code, err := compiled(); err == nil {
-			errs = append(errs, code.Close(context.Background()))
+			all[code.content] = code
 		}
+	}
+	return all
+}
+
+// close gives up what was compiled.
+func (c *compiler) close() error {
+	var errs []error
+	for _, code := range c.byContent() {
+		errs = append(errs, code.release())
 	}
 	return errors.Join(errs...)
 }
@@ -106,16 +158,13 @@ func newModule(ctx context.Context, c *compiler, cfg *Config, configured Module)
 	if err := m.setEnvironment(cfg.Env); err != nil {
 		return nil, err
 	}
-	file, err := cfg.modulePath(m.Module.Module)
-	if err != nil {
-		return nil, err
-	}
 	volumes := slices.Clone(m.Volumes)
 	for i := range volumes {
 		volumes[i].Host = cfg.resolve(volumes[i].Host)
 	}
 	m.Volumes = volumes
-	m.code, err = c.compile(ctx, file, guest.Config{
+	var err error
+	m.code, err = c.compile(ctx, func() ([]byte, error) { return cfg.readModule(m.Module.Module) }, guest.Config{
 		Name:         m.Module.Module,
 		Entrypoint:   m.Entrypoint,
 		Memory:       m.memory(),
@@ -130,20 +179,51 @@ func newModule(ctx context.Context, c *compiler, cfg *Config, configured Module)
 
 var scheme = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]+):`)
 
+// schemeOf is the scheme of a module reference, in lower case; empty: the reference is a path.
+func schemeOf(reference string) string {
+	if match := scheme.FindStringSubmatch(reference); match != nil {
+		return strings.ToLower(match[1])
+	}
+	return ""
+}
+
+// readModule reads the module that a reference means, as binary.
+func (c *Config) readModule(reference string) ([]byte, error) {
+	file, err := c.modulePath(reference)
+	if err != nil {
+		return nil, err
+	}
+	return ReadModule(file)
+}
+
 // modulePath is the file that a module reference means.
 func (c *Config) modulePath(reference string) (string, error) {
-	match := scheme.FindStringSubmatch(reference)
-	switch {
-	case match == nil:
+	switch scheme := schemeOf(reference); scheme {
+	case "":
 		return c.resolve(reference), nil
-	case !strings.EqualFold(match[1], "file"):
-		return "", fmt.Errorf("module %q: references of the scheme %q are not supported, name a file", reference, match[1])
+	case "file":
+	case "bindle":
+		return "", fmt.Errorf("module %q: Bindle is gone: name a file", reference)
+	default:
+		return "", fmt.Errorf("module %q: %q is no scheme of a module: name a file", reference, scheme)
 	}
 	u, err := url.Parse(reference)
 	if err != nil || u.Path == "" || u.Host != "" && u.Host != "localhost" {
 		return "", fmt.Errorf("module %q: want file:///PATH", reference)
 	}
 	return filepath.FromSlash("/" + strings.TrimLeft(u.Path, "/")), nil
+}
+
+// Files are the local files that the configuration consists of: modules.toml and modules.
+func (c *Config) Files() []string {
+	files := []string{c.File}
+	for _, m := range c.Modules {
+		if file, err := c.modulePath(m.Module); err == nil {
+			files = append(files, file)
+		}
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
 }
 
 // resolve finds a relative path: in the working directory, as in WAGI, or else beside modules.toml.

@@ -2,7 +2,6 @@ package command
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"wagi": Main})
 }
 
-// TestStories plays testdata/*.txt. A story has one server at a time: start, get and stop are about it.
+// TestStories plays testdata/*.txt. A story has one server at a time: start, get, hup, await and stop are about it.
 func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -36,6 +36,8 @@ func TestStories(t *testing.T) {
 			"get":     get,
 			"stop":    stop,
 			"appears": appears,
+			"hup":     hup,
+			"await":   await,
 			"status":  status,
 			"wrong":   statusOf("2"),
 			"fails":   statusOf("1"),
@@ -46,7 +48,26 @@ func TestStories(t *testing.T) {
 // process is the server of a story.
 type process struct {
 	cmd    *exec.Cmd
-	stderr bytes.Buffer
+	stderr output
+	read   int // bytes of stderr that await has seen
+}
+
+// output is what a running process has printed.
+type output struct {
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 type processKey struct{}
@@ -113,6 +134,24 @@ func appears(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("no line %q in %s", args[1], args[0])
+}
+
+// hup sends the server SIGHUP.
+func hup(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(running(ts).cmd.Process.Signal(syscall.SIGHUP))
+}
+
+// await REGEXP waits until the server prints a matching line on standard error, after those that were awaited before.
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	p := running(ts)
+	line := regexp.MustCompile("(?m)^.*" + args[0] + ".*\n")
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if found := line.FindStringIndex(p.stderr.String()[p.read:]); found != nil {
+			p.read += found[1]
+			return
+		}
+	}
+	ts.Fatalf("no line %q in\n%s", args[0], p.stderr.String()[p.read:])
 }
 
 // status N ARG... runs wagi, which must exit with status N.

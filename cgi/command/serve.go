@@ -32,6 +32,7 @@ type serveOptions struct {
 	timeouts        timeouts
 	drainDelay      time.Duration
 	grace           time.Duration
+	watch           bool
 	bindle          map[string]*string // flags of WAGI for a technology that is gone
 }
 
@@ -46,7 +47,11 @@ func serveCommand(name string) *cobra.Command {
 		Use:   name,
 		Short: "Serve the modules of a modules.toml (the default command)",
 		Long: `serve answers HTTP requests by the modules of a modules.toml until SIGTERM or SIGINT.
-It then reports 503 on its ready path, goes on for --drain-delay, stops accepting, lets requests finish, and after --grace
+
+When modules.toml or a module changes, and on SIGHUP, it reads everything again. Requests that run end as they began.
+If anything is wrong with the new configuration, the old one goes on and the log says why.
+
+At its end it reports 503 on its ready path, goes on for --drain-delay, stops accepting, lets requests finish, and after --grace
 in all stops their guests and exits with status 0. A second signal ends it at once.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return opts.run(cmd.Context(), cmd.OutOrStdout()) },
@@ -62,6 +67,7 @@ in all stops their guests and exits with status 0. A second signal ends it at on
 	flags.DurationVar(&opts.timeouts.idle, "idle-timeout", 2*time.Minute, "how long a connection may be idle; 0: for ever")
 	flags.DurationVar(&opts.drainDelay, "drain-delay", defaultDrainDelay(), "how long to go on accepting after SIGTERM, so that balancers see it")
 	flags.DurationVar(&opts.grace, "grace", 8*time.Second, "how long requests may take to finish after SIGTERM")
+	flags.BoolVar(&opts.watch, "watch", true, "reload when modules.toml or a module changes")
 	for _, flag := range []string{"bindle-path", "bindle-url", "bindle-http-user", "bindle-http-password"} {
 		opts.bindle[flag] = flags.String(flag, "", "")
 	}
@@ -99,7 +105,13 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 	defer o.observers.close()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
-	gateway, err := o.start(ctx, signals)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	watch := &fileWatch{}
+	if o.watch {
+		watch = newFileWatch()
+	}
+	gateway, err := o.start(ctx, watch, signals)
 	if err != nil {
 		return err
 	}
@@ -109,6 +121,9 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 	}
 	s := newServer(ctx, gateway, o.timeouts, certificate)
 	s.http.Handler = o.observers.handler(gateway, o.healthPath, o.readyPath)
+	reloading, stopReloading := context.WithCancel(ctx)
+	defer stopReloading()
+	go o.keepUp(reloading, gateway, watch, hangups)
 	served := make(chan error, len(listeners))
 	for _, l := range listeners {
 		go func() { served <- s.serve(l) }()
@@ -119,6 +134,7 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", errors.Join(err, s.http.Close()))
 	case <-signals:
+		stopReloading()
 		o.observers.ready(false)
 		return s.drain(o.drainDelay, o.grace, signals)
 	}
@@ -163,16 +179,18 @@ func (o *serveOptions) load() (*cgi.Config, error) {
 }
 
 // start makes the gateway. A signal ends the process meanwhile: compiling takes long and cannot be interrupted.
-func (o *serveOptions) start(ctx context.Context, signals <-chan os.Signal) (*cgi.Gateway, error) {
+func (o *serveOptions) start(ctx context.Context, watch *fileWatch, signals <-chan os.Signal) (*cgi.Reloader, error) {
+	watch.watch([]string{o.config})
 	cfg, err := o.load()
 	if err != nil {
 		return nil, err
 	}
-	var gateway *cgi.Gateway
+	watch.watch(cfg.Files())
+	var gateway *cgi.Reloader
 	started := make(chan error, 1)
 	go func() {
 		var err error
-		gateway, err = cgi.New(ctx, *cfg)
+		gateway, err = cgi.NewReloader(ctx, *cfg)
 		started <- err
 	}()
 	select {
@@ -182,9 +200,6 @@ func (o *serveOptions) start(ctx context.Context, signals <-chan os.Signal) (*cg
 	}
 	if err != nil {
 		return nil, err
-	}
-	for _, warning := range gateway.Warnings() {
-		log.G(ctx).WithField("warning", warning).Warn("configuration")
 	}
 	return gateway, nil
 }
@@ -197,13 +212,13 @@ const stopTime = time.Second
 
 // server is a gateway at its listeners.
 type server struct {
-	gateway *cgi.Gateway
+	gateway *cgi.Reloader
 	http    *http.Server
 	tls     bool
 	stop    context.CancelCauseFunc // stops all guests
 }
 
-func newServer(ctx context.Context, gateway *cgi.Gateway, limits timeouts, certificate *certificate) *server {
+func newServer(ctx context.Context, gateway *cgi.Reloader, limits timeouts, certificate *certificate) *server {
 	ctx, stop := context.WithCancelCause(ctx)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -259,7 +274,8 @@ func (s *server) drain(delay, grace time.Duration, signals <-chan os.Signal) err
 	case <-graceful.Done():
 	}
 	if s.http.Shutdown(graceful) == nil {
-		return s.gateway.Close()
+		s.gateway.Close()
+		return nil
 	}
 	log.L.Info("stopping the guests that still run")
 	s.stop(errShutdown)

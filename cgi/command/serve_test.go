@@ -20,7 +20,7 @@ import (
 // It returns the server and the URL of its first listener.
 func startServer(t *testing.T, opts serveOptions) (*server, string) {
 	t.Helper()
-	gateway, err := cgi.New(t.Context(), cgi.Config{Modules: []cgi.Module{
+	gateway, err := cgi.NewReloader(t.Context(), cgi.Config{Modules: []cgi.Module{
 		{Route: "/", Module: "../testdata/behave.wat", Limits: cgi.Limits{Timeout: -1}},
 		{Route: "/echo", Module: "../testdata/echo.wat"},
 	}})
