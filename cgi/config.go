@@ -22,6 +22,7 @@ type Config struct {
 	ReadyPath    string        // answers 200 while the gateway takes requests, 503 when it drains; default /readyz, "off": none
 	BodyTimeout  time.Duration // how long the next bytes of a request's body may take; default 1 min, negative: for ever
 	CompileCache string        // directory that keeps compiled code; default none
+	ModuleCache  string        // directory that keeps modules from registries; default none
 	LogDir       string        // directory that keeps what guests print on their standard error, by route, as WAGI does; default none
 	Metrics      *Metrics      // counts what the gateway does; default none
 	Done         func(*Record) // is told of each request but health checks, by its goroutine, and keeps nothing of the Record; default none
@@ -31,7 +32,7 @@ type Config struct {
 // Module is a [[module]] of modules.toml: a route and what serves it.
 type Module struct {
 	Route       string            // path, exact or ending in /... for all paths below
-	Module      string            // file with the module, binary or text: a path or a file: URL
+	Module      string            // the module, binary or text: a path, a file: URL or a reference oci:NAME:TAG
 	Entrypoint  string            // exported function to call; default _start
 	Argv        *string           // template of the arguments; default nil: the raw path and the pieces of the query
 	Volumes     []guest.Volume    // directories of the host, each under its path in the guest

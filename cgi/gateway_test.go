@@ -402,8 +402,9 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		{"text.wat", "", `text.wat:2:10: unknown instruction i32.cosnt`},
 		{"junk.wasm", "", `modules.toml:1:3: route "/": module "junk.wasm": `},
 		{"noroutes.wat", "", `modules.toml:1:3: route "/": _routes: printed nothing`},
-		{"bindle:name/1.0.0", "", `module "bindle:name/1.0.0": Bindle is gone: name a file`},
-		{"https://host/x", "", `module "https://host/x": "https" is no scheme of a module: name a file`},
+		{"oci:NAME", "", `module "oci:NAME": want oci:NAME:TAG or oci://HOST/NAME:TAG`},
+		{"bindle:name/1.0.0", "", `module "bindle:name/1.0.0": Bindle is gone: name a file or a reference oci:NAME:TAG`},
+		{"https://host/x", "", `module "https://host/x": "https" is no scheme of a module: name a file or a reference oci:NAME:TAG`},
 		{"file://elsewhere/x", "", `want file:///PATH`},
 		{"text.wat", "${WAGI_TEST_UNSET}", `environment "A": ${WAGI_TEST_UNSET} is not set`},
 	}

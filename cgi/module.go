@@ -164,7 +164,7 @@ func newModule(ctx context.Context, c *compiler, cfg *Config, configured Module)
 	}
 	m.Volumes = volumes
 	var err error
-	m.code, err = c.compile(ctx, func() ([]byte, error) { return cfg.readModule(m.Module.Module) }, guest.Config{
+	m.code, err = c.compile(ctx, func() ([]byte, error) { return cfg.readModule(ctx, m.Module.Module) }, guest.Config{
 		Name:         m.Module.Module,
 		Entrypoint:   m.Entrypoint,
 		Memory:       m.memory(),
@@ -188,7 +188,10 @@ func schemeOf(reference string) string {
 }
 
 // readModule reads the module that a reference means, as binary.
-func (c *Config) readModule(reference string) ([]byte, error) {
+func (c *Config) readModule(ctx context.Context, reference string) ([]byte, error) {
+	if schemeOf(reference) == "oci" {
+		return c.pull(ctx, reference)
+	}
 	file, err := c.modulePath(reference)
 	if err != nil {
 		return nil, err
@@ -203,9 +206,9 @@ func (c *Config) modulePath(reference string) (string, error) {
 		return c.resolve(reference), nil
 	case "file":
 	case "bindle":
-		return "", fmt.Errorf("module %q: Bindle is gone: name a file", reference)
+		return "", fmt.Errorf("module %q: Bindle is gone: name a file or a reference oci:NAME:TAG", reference)
 	default:
-		return "", fmt.Errorf("module %q: %q is no scheme of a module: name a file", reference, scheme)
+		return "", fmt.Errorf("module %q: %q is no scheme of a module: name a file or a reference oci:NAME:TAG", reference, scheme)
 	}
 	u, err := url.Parse(reference)
 	if err != nil || u.Path == "" || u.Host != "" && u.Host != "localhost" {

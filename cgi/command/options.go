@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -27,6 +28,7 @@ type options struct {
 	envFiles     []string
 	compileCache string
 	cache        string
+	moduleCache  string
 	healthPath   string
 	readyPath    string
 	logDir       string
@@ -39,6 +41,7 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&o.envFiles, "env-file", nil, "`FILE ...` of lines NAME=VALUE for all guests; the last one wins")
 	flags.StringVar(&o.compileCache, "compile-cache", "", "`DIR` that keeps compiled code from one start to the next")
 	flags.StringVar(&o.cache, "cache", "cache.toml", "`FILE` of WAGI whose [cache] directory is taken for --compile-cache; may be missing")
+	flags.StringVar(&o.moduleCache, "module-cache", "", "`DIR` that keeps modules from registries; made if missing (default wagi/modules in the user's cache directory)")
 	flags.StringVar(&o.logDir, "log-dir", os.Getenv("WAGI_LOG_DIR"),
 		"`DIR` that also keeps guests' standard error, in <SHA-256 of the route>/module.stderr (default $WAGI_LOG_DIR)")
 	flags.StringVar(&o.healthPath, "health-path", "/healthz", "`PATH` that answers 200 while the process lives, or off")
@@ -64,6 +67,9 @@ func (o *options) load() (*cgi.Config, error) {
 	}
 	if err := errors.Join(checkPath("--health-path", o.healthPath), checkPath("--ready-path", o.readyPath)); err != nil {
 		return nil, usageError{err}
+	}
+	if cfg.ModuleCache, err = moduleCache(o.moduleCache); err != nil {
+		return nil, err
 	}
 	cfg.Hostname = o.hostname
 	cfg.CompileCache = o.compileCache
@@ -126,6 +132,21 @@ func cacheDirectory(file string) (string, error) {
 		return "", nil
 	}
 	return settings.Cache.Directory, nil
+}
+
+// moduleCache is the directory for modules from registries that the user named, made with its parents, or the default one.
+func moduleCache(named string) (string, error) {
+	if named != "" {
+		if err := os.MkdirAll(named, 0o700); err != nil {
+			return "", fmt.Errorf("--module-cache: %w", err)
+		}
+		return named, nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", nil // nobody's home, as in most containers: modules are pulled at each start
+	}
+	return filepath.Join(dir, "wagi", "modules"), nil
 }
 
 // tempDir is where long bodies are spooled. Images from scratch have no /tmp, but every container has /dev/shm.

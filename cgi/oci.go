@@ -1,0 +1,179 @@
+package cgi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/log"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+const (
+	resolveTimeout = 30 * time.Second
+	fetchTimeout   = 10 * time.Minute
+)
+
+// moduleTypes are the layers that are modules: the first of them in an image is the module.
+var moduleTypes = []types.MediaType{"application/vnd.wasm.content.layer.v1+wasm", "application/wasm"}
+
+// pull reads the module that a reference oci:NAME:TAG or oci://HOST/NAME:TAG means, from the cache or from a registry.
+func (c *Config) pull(ctx context.Context, reference string) ([]byte, error) {
+	_, image, _ := strings.Cut(reference, ":")
+	ref, err := name.ParseReference(strings.TrimPrefix(image, "//"))
+	if err != nil {
+		return nil, fmt.Errorf("module %q: want oci:NAME:TAG or oci://HOST/NAME:TAG", reference)
+	}
+	p := &puller{ref: ref, cache: moduleCache{c.ModuleCache}}
+	module, err := p.pull(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("module %q: %w", reference, err)
+	}
+	return assemble(reference, module)
+}
+
+// puller pulls a module from a registry.
+type puller struct {
+	ref   name.Reference
+	cache moduleCache
+}
+
+func (p *puller) pull(ctx context.Context) ([]byte, error) {
+	digest, err := p.resolve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if module := p.cache.module(digest); module != nil {
+		return module, nil
+	}
+	module, err := p.fetch(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cache.keep(digest, module); err != nil {
+		log.G(ctx).WithError(err).Warn("module is not kept in the cache")
+	}
+	return module, nil
+}
+
+// resolve gives the digest of the module. A tag is looked up each time; while the registry is down, what it was stays good.
+func (p *puller) resolve(ctx context.Context) (v1.Hash, error) {
+	known, ok := p.cache.digest(p.ref)
+	if _, fixed := p.ref.(name.Digest); fixed && ok {
+		return known, nil
+	}
+	digest, err := p.lookUp(ctx)
+	if err != nil && ok && isDown(err) {
+		log.G(ctx).WithError(p.explain(err)).WithField("image", p.ref.Name()).Warn("registry is down: the module is the one it gave before")
+		return known, nil
+	}
+	if err != nil {
+		return v1.Hash{}, p.explain(err)
+	}
+	if digest != known {
+		if err := p.cache.setDigest(p.ref, digest); err != nil {
+			log.G(ctx).WithError(err).Warn("digest of a module is not kept in the cache")
+		}
+	}
+	return digest, nil
+}
+
+// lookUp asks the registry for the digest of the module.
+func (p *puller) lookUp(ctx context.Context) (v1.Hash, error) {
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	image, err := remote.Image(p.ref, p.options(ctx)...)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	manifest, err := image.Manifest()
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	for _, layer := range manifest.Layers {
+		if slices.Contains(moduleTypes, layer.MediaType) {
+			return layer.Digest, nil
+		}
+	}
+	return v1.Hash{}, fmt.Errorf("the image has no layer of the type %s or %s", moduleTypes[0], moduleTypes[1])
+}
+
+func (p *puller) fetch(ctx context.Context, digest v1.Hash) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	layer, err := remote.Layer(p.ref.Context().Digest(digest.String()), p.options(ctx)...)
+	if err != nil {
+		return nil, p.explain(err)
+	}
+	blob, err := layer.Compressed() // as it is in the registry
+	if err != nil {
+		return nil, p.explain(err)
+	}
+	defer blob.Close()
+	module, err := io.ReadAll(io.LimitReader(blob, maxModule+1)) // verifies the digest
+	switch {
+	case err != nil:
+		return nil, p.explain(err)
+	case len(module) > maxModule:
+		return nil, errors.New("longer than 1 GiB")
+	}
+	return module, nil
+}
+
+func (p *puller) options(ctx context.Context) []remote.Option {
+	return []remote.Option{
+		remote.WithContext(ctx),
+		remote.WithAuthFromKeychain(authn.DefaultKeychain),
+		remote.WithTransport(secureTransport{remote.DefaultTransport}),
+		remote.WithUserAgent("wagi"),
+		remote.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}),
+	}
+}
+
+// isDown says whether a registry failed to answer, rather than answered that it has no such image for us.
+func isDown(err error) bool {
+	var answer *transport.Error
+	if errors.As(err, &answer) {
+		return answer.StatusCode >= 500 || answer.StatusCode == http.StatusTooManyRequests
+	}
+	var network *url.Error
+	return errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// explain makes a sentence of a registry's error.
+func (p *puller) explain(err error) error {
+	registry := p.ref.Context().RegistryStr()
+	var answer *transport.Error
+	var network *url.Error
+	switch {
+	case errors.As(err, &answer) && len(answer.Errors) > 0:
+		return fmt.Errorf("registry %s answers %d: %.100q", registry, answer.StatusCode, answer.Errors[0].Message)
+	case errors.As(err, &answer):
+		return fmt.Errorf("registry %s answers %d: %s", registry, answer.StatusCode, http.StatusText(answer.StatusCode))
+	case errors.As(err, &network):
+		return fmt.Errorf("registry %s: %w", registry, network.Err)
+	}
+	return err
+}
+
+// secureTransport refuses plain HTTP but to this machine. go-containerregistry would speak it to private addresses too.
+type secureTransport struct{ http.RoundTripper }
+
+func (t secureTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if host := r.URL.Hostname(); r.URL.Scheme != "https" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		return nil, errors.New("plain HTTP is for registries on this machine only")
+	}
+	return t.RoundTripper.RoundTrip(r)
+}
