@@ -10,10 +10,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"containerd-shim-wagi-v1/cgi/guest"
 )
 
 // Gateway serves the modules of a Config. Its methods may be called at the same time.
@@ -51,12 +52,12 @@ func newGateway(ctx context.Context, cfg Config, shared map[content]*code) (*Gat
 	return g, nil
 }
 
-// load compiles the modules, as many at a time as there are processors.
+// load compiles the modules, some at a time.
 func (g *Gateway) load(ctx context.Context) error {
 	errs := make([]error, len(g.modules))
 	routes := make([][]*route, len(g.modules))
 	var wait sync.WaitGroup
-	free := make(chan struct{}, runtime.GOMAXPROCS(0))
+	free := make(chan struct{}, guest.Compilers())
 	for i, configured := range g.config.Modules {
 		free <- struct{}{}
 		wait.Go(func() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/containerd/log"
 	"github.com/spf13/cobra"
 )
@@ -14,6 +15,9 @@ const (
 	exitFailure = 1
 	exitUsage   = 2
 )
+
+// memoryShare is the part of the container's memory that is Go's (GOMEMLIMIT): compiled code is not.
+const memoryShare = 0.7
 
 // exitStatus ends the process with that status; there is nothing to say.
 type exitStatus int
@@ -37,6 +41,8 @@ func Main() {
 	if os.Getpid() == 1 {
 		reapOrphans()
 	}
+	// Without a limit, or without cgroups, Go has none.
+	_, _ = memlimit.Set(memlimit.WithRatio(memoryShare))
 	root := rootCommand()
 	root.SetArgs(expandValues(root, os.Args[1:]))
 	os.Exit(report(root.Execute()))

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -201,6 +202,7 @@ func (o *serveOptions) start(ctx context.Context, watch *fileWatch, signals <-ch
 	if err != nil {
 		return nil, err
 	}
+	debug.FreeOSMemory() // compiling takes much more than serving
 	return gateway, nil
 }
 

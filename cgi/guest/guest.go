@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 
@@ -121,13 +122,30 @@ func (m *Module) compile(ctx context.Context, wasm []byte) error {
 		rc = rc.WithCompilationCache(m.cache)
 	}
 	m.runtime = wazero.NewRuntimeWithConfig(ctx, rc)
-	m.compiled, err = m.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, 2), wasm)
+	m.compiled, err = m.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, compileWorkers()), wasm)
 	if err != nil {
 		return compileError(err)
 	}
 	m.exports = m.compiled.ExportedFunctions()
 	m.instance = instanceConfig()
 	return m.link(ctx, outline)
+}
+
+// smallMemory is the memory limit of the process (GOMEMLIMIT), in bytes, under which memory matters more than time.
+const smallMemory = 256 << 20
+
+// Compilers is how many modules should be compiled at a time: as many as there are processors and memory for.
+func Compilers() int {
+	return int(max(1, min(int64(runtime.GOMAXPROCS(0)), debug.SetMemoryLimit(-1)/smallMemory)))
+}
+
+// compileWorkers is how many workers compile one module. Each needs memory for the largest function:
+// a Go program of 6 MB takes 97 MB with one and 120 MB with two.
+func compileWorkers() int {
+	if debug.SetMemoryLimit(-1) < smallMemory {
+		return 1
+	}
+	return 2
 }
 
 // Run runs one guest from the module's initial state until it ends. It returns nil when the guest returned or exited
