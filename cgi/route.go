@@ -90,6 +90,7 @@ func (m *module) routes(ctx context.Context) ([]*route, error) {
 		Stdin:      strings.NewReader(""),
 		Stdout:     &limitedWriter{w: &out, left: maxRoutesOutput, cancel: cancel},
 		Stderr:     diagnostics,
+		NoVolumes:  true, // as in WAGI
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", routesExport, err)

@@ -1,9 +1,12 @@
 package cgi
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"containerd-shim-wagi-v1/cgi/guest"
 	"unicode/utf8"
 )
 
@@ -79,4 +82,28 @@ func FuzzRoute(f *testing.F) {
 			t.Errorf("%q does not hide itself", text)
 		}
 	})
+}
+
+func TestRoutesFunctionSeesNoVolumes(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "m.wat"), `(module
+  (import "wasi_snapshot_preview1" "fd_prestat_get" (func $fd_prestat_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\20\00\00\00\0d\00\00\00")
+  (data (i32.const 32) "/route _start")
+  (func (export "_routes") ;; prints its route if there is no volume
+    (if (i32.eqz (call $fd_prestat_get (i32.const 3) (i32.const 16))) (then (return)))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+  (func (export "_start") unreachable))`)
+	gateway, err := New(t.Context(), Config{Modules: []Module{{
+		Route: "/", Module: filepath.Join(dir, "m.wat"), Volumes: []guest.Volume{{Guest: "/", Host: dir}},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gateway.Close()
+	if routes := gateway.Routes(); len(routes) != 2 || routes[0].Route != "/route" {
+		t.Errorf("got %v", routes)
+	}
 }

@@ -77,6 +77,7 @@ type Call struct {
 	Stdin      io.Reader
 	Stdout     io.Writer
 	Stderr     io.Writer
+	NoVolumes  bool // the guest does not see the module's volumes
 }
 
 // Compile compiles a binary module. The error names the module and says what is wrong with it and, where known, the fix.

@@ -39,7 +39,9 @@ func (m *Module) newGuest(ctx context.Context, call *Call) *guest {
 		stderr = io.Discard
 	}
 	g.descriptors = []*descriptor{{reader: stdin}, {writer: stdout}, {writer: stderr}}
-	g.openVolumes(m)
+	if !call.NoVolumes {
+		g.openVolumes(m)
+	}
 	return g
 }
 
