@@ -16,17 +16,18 @@ type Config struct {
 
 	Limits // for modules that set none
 
-	Env          []string      // NAME=value, for all guests
-	Hostname     string        // NAME or NAME:PORT of requests without a Host; default localhost and the port of the listener
-	HealthPath   string        // answers 200 while the process lives; default /healthz, "off": none
-	ReadyPath    string        // answers 200 while the gateway takes requests, 503 when it drains; default /readyz, "off": none
-	BodyTimeout  time.Duration // how long the next bytes of a request's body may take; default 1 min, negative: for ever
-	CompileCache string        // directory that keeps compiled code; default none
-	ModuleCache  string        // directory that keeps modules from registries; default none
-	LogDir       string        // directory that keeps what guests print on their standard error, by route, as WAGI does; default none
-	Metrics      *Metrics      // counts what the gateway does; default none
-	Done         func(*Record) // is told of each request but health checks, by its goroutine, and keeps nothing of the Record; default none
-	TempDir      string        // directory for long request bodies of unknown length; default os.TempDir
+	Env          []string                 // NAME=value, for all guests
+	Hostname     string                   // NAME or NAME:PORT of requests without a Host; default localhost and the port of the listener
+	HealthPath   string                   // answers 200 while the process lives; default /healthz, "off": none
+	ReadyPath    string                   // answers 200 while the gateway takes requests, 503 when it drains; default /readyz, "off": none
+	BodyTimeout  time.Duration            // how long the next bytes of a request's body may take; default 1 min, negative: for ever
+	CompileCache string                   // directory that keeps compiled code; default none
+	ModuleCache  string                   // directory that keeps modules from registries; default none
+	LogDir       string                   // directory that keeps what guests print on their standard error, by route, as WAGI does; default none
+	Metrics      *Metrics                 // counts what the gateway does; default none
+	Start        func(args, env []string) // is told of each guest's arguments and environment before it runs; default none
+	Done         func(*Record)            // is told of each request but health checks, by its goroutine, and keeps nothing of the Record; default none
+	TempDir      string                   // directory for long request bodies of unknown length; default os.TempDir
 }
 
 // Module is a [[module]] of modules.toml: a route and what serves it.

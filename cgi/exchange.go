@@ -203,11 +203,15 @@ func (x *exchange) call(ctx context.Context, out *response) (redirect string, er
 	if err != nil {
 		return "", err
 	}
+	args := x.arguments()
+	if x.g.config.Start != nil {
+		x.g.config.Start(args, env)
+	}
 	diagnostics := newStderr(x.logger, x.route.stderrFile)
 	defer diagnostics.close()
 	err = x.timed(ctx, &guest.Call{
 		Entrypoint: x.route.entrypoint,
-		Args:       x.arguments(),
+		Args:       args,
 		Env:        env,
 		Stdin:      x.body,
 		Stdout:     out,

@@ -3,6 +3,7 @@ package command
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -20,9 +21,12 @@ import (
 // callOptions are the flags of wagi call.
 type callOptions struct {
 	options
-	method string
-	header []string
-	data   string
+	method  string
+	header  []string
+	data    string
+	hasBody bool
+	include bool
+	verbose bool
 }
 
 func callCommand() *cobra.Command {
@@ -30,15 +34,20 @@ func callCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "call [flags] TARGET",
 		Short: "Make one request, without a server",
-		Long: `call sends a request for TARGET, a path with or without a query, through the gateway and prints the response;
-guests' standard error and the time go to standard error. It fails if the status is 400 or above.`,
-		Example: "  wagi call '/hello?name=you'\n  wagi call -d @photo.jpg /upload/photo.jpg",
+		Long: `call sends a request for TARGET, a path with or without a query, through the gateway and prints the body of the response.
+Standard error has what guests print there, and the status and the time. It fails if the status is 400 or above.`,
+		Example: "  wagi call '/hello?name=you'\n  wagi call -v -d @photo.jpg /upload/photo.jpg",
 		Args:    usageArgs(cobra.ExactArgs(1)),
-		RunE:    func(cmd *cobra.Command, args []string) error { return opts.call(cmd, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.hasBody = cmd.Flags().Changed("data")
+			return opts.call(cmd, args[0])
+		},
 	}
 	opts.addFlags(cmd.Flags())
 	cmd.Flags().StringVarP(&opts.method, "request", "X", "", "`METHOD` (default GET, with a body POST)")
 	cmd.Flags().StringArrayVarP(&opts.header, "header", "H", nil, "`NAME: VALUE` to send; repeatable")
+	cmd.Flags().BoolVarP(&opts.include, "include", "i", false, "print the status and the fields of the response too, before the body")
+	cmd.Flags().BoolVarP(&opts.verbose, "verbose", "v", false, "print the script's arguments and environment and the head of the response on standard error")
 	cmd.Flags().StringVarP(&opts.data, "data", "d", "", "`BODY` to send, @FILE to take it from a file, @- from standard input")
 	return cmd
 }
@@ -52,19 +61,39 @@ func (o *callOptions) call(cmd *cobra.Command, target string) error {
 	if err != nil {
 		return err
 	}
+	w := &responsePrinter{body: cmd.OutOrStdout(), header: http.Header{}}
+	if o.include {
+		w.head = append(w.head, headPrinter{cmd.OutOrStdout(), ""})
+	}
+	if o.verbose {
+		w.head = append(w.head, headPrinter{cmd.ErrOrStderr(), "< "})
+		cfg.Start = func(args, env []string) { printScript(cmd.ErrOrStderr(), args, env) }
+	}
 	gateway, err := cgi.New(cmd.Context(), *cfg)
 	if err != nil {
 		return err
 	}
 	defer gateway.Close()
 	begun := time.Now()
-	w := &responsePrinter{w: cmd.OutOrStdout(), header: http.Header{}}
 	aborted := w.serve(gateway, request)
-	fmt.Fprintf(cmd.ErrOrStderr(), "wagi: %s in %s\n", http.StatusText(w.status), time.Since(begun).Round(time.Microsecond))
-	if aborted || w.status >= http.StatusBadRequest {
+	fmt.Fprintf(cmd.ErrOrStderr(), "wagi: %d %s in %s\n", w.status, http.StatusText(w.status), time.Since(begun).Round(time.Microsecond))
+	if aborted {
+		return errors.New("the response broke off")
+	}
+	if w.status >= http.StatusBadRequest {
 		return exitStatus(exitFailure)
 	}
 	return nil
+}
+
+// printScript prints what a script is given.
+func printScript(w io.Writer, args, env []string) {
+	for i, arg := range args {
+		fmt.Fprintf(w, "> argument %d: %q\n", i, arg)
+	}
+	for _, e := range slices.Sorted(slices.Values(env)) {
+		fmt.Fprintf(w, "> %s\n", e)
+	}
 }
 
 func (o *callOptions) newRequest(cmd *cobra.Command, target string) (*http.Request, error) {
@@ -101,21 +130,38 @@ func (o *callOptions) newRequest(cmd *cobra.Command, target string) (*http.Reque
 func (o *callOptions) body(stdin io.Reader) ([]byte, error) {
 	file, ok := strings.CutPrefix(o.data, "@")
 	switch {
-	case o.data == "":
+	case !o.hasBody:
 		return nil, nil
 	case !ok:
-		return []byte(o.data), nil
+		return append([]byte{}, o.data...), nil
 	case file == "-":
 		return io.ReadAll(stdin)
 	}
 	return os.ReadFile(file)
 }
 
-// responsePrinter is a ResponseWriter that prints the response as HTTP/1.1 has it.
+// responsePrinter is a ResponseWriter that prints the response.
 type responsePrinter struct {
-	w      io.Writer
+	head   []headPrinter
+	body   io.Writer
 	header http.Header
 	status int
+}
+
+// headPrinter prints a head as HTTP/1.1 has it.
+type headPrinter struct {
+	w      io.Writer
+	prefix string // of each line
+}
+
+func (p headPrinter) print(status int, header http.Header) {
+	fmt.Fprintf(p.w, "%sHTTP/1.1 %d %s\n", p.prefix, status, http.StatusText(status))
+	for _, name := range slices.Sorted(maps.Keys(header)) {
+		for _, value := range header[name] {
+			fmt.Fprintf(p.w, "%s%s: %s\n", p.prefix, name, value)
+		}
+	}
+	fmt.Fprintln(p.w, strings.TrimSpace(p.prefix))
 }
 
 // serve makes the request and says whether the response broke off.
@@ -135,15 +181,11 @@ func (p *responsePrinter) Header() http.Header { return p.header }
 
 func (p *responsePrinter) WriteHeader(status int) {
 	p.status = status
-	fmt.Fprintf(p.w, "HTTP/1.1 %d %s\n", status, http.StatusText(status))
-	for _, name := range slices.Sorted(maps.Keys(p.header)) {
-		for _, value := range p.header[name] {
-			fmt.Fprintf(p.w, "%s: %s\n", name, value)
-		}
+	for _, head := range p.head {
+		head.print(status, p.header)
 	}
-	fmt.Fprintln(p.w)
 }
 
 func (p *responsePrinter) Write(b []byte) (int, error) {
-	return p.w.Write(b)
+	return p.body.Write(b)
 }
