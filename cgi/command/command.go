@@ -93,7 +93,7 @@ A modules.toml names routes and the modules that serve them:
 	root.PersistentFlags().StringVar(&logging.format, "log-format", string(log.TextFormat), "text or json")
 	root.PersistentFlags().StringVar(&logging.level, "log-level", "info", "error, warning, info, debug")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return logging.apply() }
-	root.AddCommand(serveCommand("serve"), runCommand(), routesCommand(), checkCommand(), callCommand(), imageCommand(), versionCommand())
+	root.AddCommand(serveCommand("serve"), runCommand(), routesCommand(), checkCommand(), callCommand(), imageCommand(), statusCommand(), healthCommand(), versionCommand())
 	return root
 }
 

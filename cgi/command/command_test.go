@@ -76,7 +76,7 @@ func running(ts *testscript.TestScript) *process {
 	return ts.Value(processKey{}).(*process)
 }
 
-// start ARG... starts wagi on a free port of the loopback interface, waits until it is ready, and sets $URL.
+// start ARG... starts wagi on a free port of the loopback interface, waits until it is ready, and sets $URL and $ADDRESS.
 func start(ts *testscript.TestScript, _ bool, args []string) {
 	path, err := exec.LookPath("wagi")
 	ts.Check(err)
@@ -98,6 +98,7 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	_, url, _ := strings.Cut(strings.TrimSpace(line), "serving on ")
 	ts.Setenv("URL", url)
+	ts.Setenv("ADDRESS", strings.TrimPrefix(url, "http://"))
 	fmt.Fprint(ts.Stdout(), line)
 }
 
