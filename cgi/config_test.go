@@ -144,7 +144,8 @@ func TestResolve(t *testing.T) {
 		"file:///a/b c": "/a/b c",
 		"file:/a%20b":   "/a b",
 	} {
-		if got, err := cfg.modulePath(path); got != filepath.FromSlash(want) || err != nil {
+		file, err := modulePath(path)
+		if got := cfg.resolve(file); got != filepath.FromSlash(want) || err != nil {
 			t.Errorf("%s: %q, %v, want %q", path, got, err, want)
 		}
 	}

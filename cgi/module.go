@@ -192,18 +192,18 @@ func (c *Config) readModule(ctx context.Context, reference string) ([]byte, erro
 	if schemeOf(reference) == "oci" {
 		return c.pull(ctx, reference)
 	}
-	file, err := c.modulePath(reference)
+	file, err := modulePath(reference)
 	if err != nil {
 		return nil, err
 	}
-	return ReadModule(file)
+	return ReadModule(c.resolve(file))
 }
 
-// modulePath is the file that a module reference means.
-func (c *Config) modulePath(reference string) (string, error) {
+// modulePath is the file that a module reference means, perhaps relative.
+func modulePath(reference string) (string, error) {
 	switch scheme := schemeOf(reference); scheme {
 	case "":
-		return c.resolve(reference), nil
+		return reference, nil
 	case "file":
 	case "bindle":
 		return "", fmt.Errorf("module %q: Bindle is gone: name a file or a reference oci:NAME:TAG", reference)
@@ -217,31 +217,34 @@ func (c *Config) modulePath(reference string) (string, error) {
 	return filepath.FromSlash("/" + strings.TrimLeft(u.Path, "/")), nil
 }
 
-// Files are the local files that the configuration consists of: modules.toml and modules.
+// Files are the local files that the configuration consists of, modules.toml and modules, wherever they may be: some are missing.
 func (c *Config) Files() []string {
 	files := []string{c.File}
 	for _, m := range c.Modules {
-		if file, err := c.modulePath(m.Module); err == nil {
-			files = append(files, file)
+		if file, err := modulePath(m.Module); err == nil {
+			files = append(files, c.candidates(file)...)
 		}
 	}
 	slices.Sort(files)
 	return slices.Compact(files)
 }
 
-// resolve finds a relative path: in the working directory, as in WAGI, or else beside modules.toml.
-func (c *Config) resolve(path string) string {
+// candidates are where a path may be: a relative one in the working directory, as in WAGI, or else beside modules.toml.
+func (c *Config) candidates(path string) []string {
 	if filepath.IsAbs(path) || c.File == "" {
-		return path
+		return []string{path}
 	}
-	if _, err := os.Stat(path); err == nil {
-		return path
+	return []string{path, filepath.Join(filepath.Dir(c.File), path)}
+}
+
+// resolve is the first candidate that is there.
+func (c *Config) resolve(path string) string {
+	for _, candidate := range c.candidates(path) {
+		if _, err := os.Stat(candidate); err == nil {
+			return candidate
+		}
 	}
-	beside := filepath.Join(filepath.Dir(c.File), path)
-	if _, err := os.Stat(beside); err != nil {
-		return path
-	}
-	return beside
+	return path
 }
 
 var reference = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)

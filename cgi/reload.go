@@ -112,7 +112,7 @@ func (g *generation) release() {
 		return
 	}
 	if err := g.Close(); err != nil {
-		log.L.WithError(err).Warn("old gateway did not close")
+		log.L.WithError(err).Warn("gateway did not close")
 	}
 }
 
