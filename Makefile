@@ -67,7 +67,7 @@ clean: ## remove out/
 
 # Packages are installed only where their command is missing, so that a node's own container engine stays.
 packages:
-	@missing=; for need in runc:runc ip:iproute2 curl:curl gcc:gcc gcc:libc6-dev wat2wasm:wabt git:git; do \
+	@missing=; [ -e /usr/include/stdlib.h ] || missing=" libc6-dev"; for need in runc:runc ip:iproute2 curl:curl gcc:gcc wat2wasm:wabt git:git; do \
 		command -v $${need%%:*} >/dev/null || missing+=" $${need##*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then \

@@ -89,6 +89,8 @@ func TestClassify(t *testing.T) {
 		{name: "modules.toml alone", args: "/", files: []string{"modules.toml"}, want: gateway},
 		{name: "modules.toml is a directory", args: "/", files: []string{"modules.toml/x"}, want: plain},
 		{name: "modules.toml is a link to the host", args: "/", files: []string{"modules.toml -> /etc/passwd"}, want: plain},
+		{name: "flag that ends in .toml", args: "--cache=/c.toml", files: []string{"modules.toml"}, want: gateway},
+		{name: "flag that ends in .wasm", args: "--x=/c.wasm", want: plain},
 		{name: "neither", args: "/bin/app", want: plain},
 		{name: "executable in a volume", args: "/tools/tool", files: []string{"modules.toml"},
 			mounts: []specs.Mount{{Destination: "/tools", Type: "bind", Source: mounted}}, want: plain},

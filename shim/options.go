@@ -41,7 +41,6 @@ type fileOptions struct {
 	Root          string
 	SystemdCgroup bool
 	CriuImagePath string
-	CriuPath      string
 	CriuWorkPath  string
 
 	// CRI leaves its own two keys in the table that it passes on.
@@ -52,30 +51,30 @@ type fileOptions struct {
 // runcOptions makes runc's options of what the caller of Create sent: nothing (ctr, Docker), runc's own options, or
 // CRI's runtimeoptions, which the runc service would take for its own and panic. A key that is unknown or has the
 // wrong type is an error that names it.
-func runcOptions(any *anypb.Any) (*options.Options, error) {
-	switch typeName(any) {
+func runcOptions(packed *anypb.Any) (*options.Options, error) {
+	switch typeName(packed) {
 	case "":
 		return &options.Options{}, nil
 	case runcOptionsName:
 		var opts options.Options
-		if err := proto.Unmarshal(any.GetValue(), &opts); err != nil {
+		if err := proto.Unmarshal(packed.GetValue(), &opts); err != nil {
 			return nil, fmt.Errorf("decode runtime options: %v: %w", err, errdefs.ErrInvalidArgument)
 		}
 		return dropOwnName(&opts), nil
 	case criOptions:
 		var opts runtimeoptions.Options
-		if err := proto.Unmarshal(any.GetValue(), &opts); err != nil {
+		if err := proto.Unmarshal(packed.GetValue(), &opts); err != nil {
 			return nil, fmt.Errorf("decode runtime options: %v: %w", err, errdefs.ErrInvalidArgument)
 		}
 		return readOptions(&opts)
 	default:
-		return nil, fmt.Errorf("runtime options of type %q: not supported, want those of runc: %w", any.GetTypeUrl(), errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("runtime options of type %q: not supported, want those of runc: %w", packed.GetTypeUrl(), errdefs.ErrInvalidArgument)
 	}
 }
 
 // typeName is the message name in an Any's type URL; empty without a message.
-func typeName(any *anypb.Any) string {
-	url := any.GetTypeUrl()
+func typeName(packed *anypb.Any) string {
+	url := packed.GetTypeUrl()
 	return url[strings.LastIndexByte(url, '/')+1:]
 }
 
@@ -158,11 +157,11 @@ func marshalOptions(opts *options.Options) (*anypb.Any, error) {
 }
 
 // translateOptions makes of CRI's runtime options what the runc shim reads, and leaves any other message alone.
-func translateOptions(any *anypb.Any) (*anypb.Any, error) {
-	if name := typeName(any); name != criOptions && name != runcOptionsName {
-		return any, nil
+func translateOptions(packed *anypb.Any) (*anypb.Any, error) {
+	if name := typeName(packed); name != criOptions && name != runcOptionsName {
+		return packed, nil
 	}
-	opts, err := runcOptions(any)
+	opts, err := runcOptions(packed)
 	if err != nil {
 		return nil, err
 	}
@@ -175,11 +174,11 @@ func translateInfo(stdin io.Reader) ([]byte, error) {
 	if err != nil || len(input) == 0 {
 		return nil, err
 	}
-	var any anypb.Any
-	if err := proto.Unmarshal(input, &any); err != nil {
+	var packed anypb.Any
+	if err := proto.Unmarshal(input, &packed); err != nil {
 		return nil, fmt.Errorf("decode runtime options from standard input: %w", err)
 	}
-	opts, err := translateOptions(&any)
+	opts, err := translateOptions(&packed)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -40,7 +41,7 @@ func classifyCommand(spec *specs.Spec) (k kind, known bool) {
 		return plain, true
 	}
 	switch arg := spec.Process.Args[0]; {
-	case strings.HasSuffix(arg, ".toml"):
+	case isConfig(arg):
 		return gateway, true
 	case isWasm(arg):
 		return wasiFile, true
@@ -48,25 +49,33 @@ func classifyCommand(spec *specs.Spec) (k kind, known bool) {
 	return plain, false
 }
 
-func isWasm(name string) bool {
-	return strings.HasSuffix(name, ".wasm") || strings.HasSuffix(name, ".wat")
+func isConfig(arg string) bool {
+	return strings.HasSuffix(arg, ".toml") && !isFlag(arg)
+}
+
+func isWasm(arg string) bool {
+	return (strings.HasSuffix(arg, ".wasm") || strings.HasSuffix(arg, ".wat")) && !isFlag(arg)
+}
+
+func isFlag(arg string) bool {
+	return strings.HasPrefix(arg, "-")
 }
 
 // gatewayArgs is the gateway's command line for a container whose command is args: what a person would type.
-func gatewayArgs(path string, args []string) []string {
+func gatewayArgs(wagi string, args []string) []string {
 	file, flags := modulesFile, args
-	if !strings.HasPrefix(args[0], "-") {
+	if !isFlag(args[0]) {
 		flags = args[1:]
 	}
-	if strings.HasSuffix(args[0], ".toml") {
+	if isConfig(args[0]) {
 		file = args[0]
 	}
-	return append([]string{path, "-c", file}, flags...)
+	return append([]string{wagi, "-c", file}, flags...)
 }
 
 // wasiArgs is the command line that runs a WebAssembly file with the container's whole file system.
-func wasiArgs(path string, args []string) []string {
-	return append([]string{path, "run", "--dir", "/", "--"}, args...)
+func wasiArgs(wagi string, args []string) []string {
+	return append([]string{wagi, "run", "--dir", "/", "--"}, args...)
 }
 
 // gatewayEnv is what the gateway's environment has beside the container's own.
@@ -83,10 +92,10 @@ func gatewayEnv(env []string) []string {
 // gatewayPath is where the gateway goes in a container with these mounts.
 func gatewayPath(mounts []specs.Mount) string {
 	for _, m := range slices.Backward(mounts) {
-		if m.Destination == "/dev" && m.Type == "tmpfs" {
-			return gatewayInDev
-		}
-		if m.Destination == "/dev" {
+		if path.Clean(m.Destination) == "/dev" {
+			if m.Type == "tmpfs" {
+				return gatewayInDev
+			}
 			break
 		}
 	}
@@ -106,14 +115,14 @@ func mountedGateway(spec *specs.Spec) string {
 // rewriteSpec gives config with the gateway binary self as the process of a container of kind k. Keys that are
 // unknown to us stay as they are.
 func rewriteSpec(config []byte, spec *specs.Spec, k kind, self string) ([]byte, error) {
-	path := gatewayPath(spec.Mounts)
-	args, env := wasiArgs(path, spec.Process.Args), spec.Process.Env
+	wagi := gatewayPath(spec.Mounts)
+	args, env := wasiArgs(wagi, spec.Process.Args), spec.Process.Env
 	if k == gateway {
-		args = gatewayArgs(path, spec.Process.Args)
+		args = gatewayArgs(wagi, spec.Process.Args)
 		env = append(slices.Clone(env), gatewayEnv(env)...)
 	}
 	mount := specs.Mount{
-		Destination: path,
+		Destination: wagi,
 		Type:        "bind",
 		Source:      self,
 		Options:     []string{"bind", "ro", "nosuid", "nodev"},

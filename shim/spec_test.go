@@ -89,6 +89,7 @@ func TestGatewayArgs(t *testing.T) {
 		{"another file", []string{"conf/site.toml"}, []string{"/dev/wagi", "-c", "conf/site.toml"}},
 		{"further arguments are flags", []string{"/m.toml", "-l", "0.0.0.0:80"}, []string{"/dev/wagi", "-c", "/m.toml", "-l", "0.0.0.0:80"}},
 		{"flags alone", []string{"--log-format", "json"}, []string{"/dev/wagi", "-c", "/modules.toml", "--log-format", "json"}},
+		{"a flag that ends in .toml", []string{"--cache=/etc/cache.toml"}, []string{"/dev/wagi", "-c", "/modules.toml", "--cache=/etc/cache.toml"}},
 		{"a command that is nothing", []string{"/", "--grace", "3s"}, []string{"/dev/wagi", "-c", "/modules.toml", "--grace", "3s"}},
 	}
 	for _, tt := range tests {
@@ -130,6 +131,7 @@ func TestGatewayPath(t *testing.T) {
 		{"a tmpfs on /dev", []specs.Mount{{Destination: "/proc", Type: "proc"}, tmpfs}, gatewayInDev},
 		{"no /dev", nil, gatewayInRoot},
 		{"the host's /dev", []specs.Mount{tmpfs, host}, gatewayInRoot},
+		{"the host's /dev, oddly written", []specs.Mount{tmpfs, {Destination: "//dev/.", Type: "bind", Source: "/dev"}}, gatewayInRoot},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,7 +4,9 @@ package shim
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -39,7 +41,11 @@ func registerService() {
 			if err != nil {
 				return nil, err
 			}
-			return &service{runc}, nil
+			wd, err := os.Getwd()
+			if err != nil {
+				return nil, err
+			}
+			return &service{runc, filepath.Dir(wd)}, nil
 		},
 	})
 }
@@ -47,6 +53,7 @@ func registerService() {
 // service is the task service of runc's shim, which sees WAGI containers as containers that run the gateway.
 type service struct {
 	taskapi.TTRPCTaskService
+	bundles string // directory of all bundles; the one that the shim was started in may be gone before the shim
 }
 
 // Create creates a container. A WAGI container's config.json is rewritten first.
@@ -85,11 +92,10 @@ func prepare(ctx context.Context, r *taskapi.CreateTaskRequest) error {
 
 // Exec adds a process to a container. In a WAGI container "wagi" and WebAssembly files are run by the gateway binary.
 func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emptypb.Empty, error) {
-	wd, err := os.Getwd()
-	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+	b, err := openBundle(filepath.Join(s.bundles, r.ID))
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.TTRPCTaskService.Exec(ctx, r) // which says that there is no such container
 	}
-	b, err := openBundle(filepath.Join(filepath.Dir(wd), r.ID))
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}

@@ -331,6 +331,20 @@ func TestPod(t *testing.T) {
 	})
 }
 
+// The shim of a group outlives the container, and the bundle, that it was started for.
+func TestGroup(t *testing.T) {
+	each(t, func(t *testing.T, d *daemon) {
+		grouped := append(background, "--annotation", "io.containerd.runc.v2.group=g")
+		d.ctr(t, container(wagi, "one", grouped, "/native", "pause")...)
+		d.serve(t, "two", grouped[len(background):]...)
+		if err := d.remove("one"); err != nil {
+			t.Fatal(err)
+		}
+		d.ctr(t, "task", "exec", "--exec-id", "wagi", "two", "wagi", "routes")
+		d.try("task", "exec", "--exec-id", "native", "two", "/native", "exit", "5").expect(t, 5, "out: \n", "")
+	})
+}
+
 func parent(t *testing.T, pid int) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

@@ -6,9 +6,13 @@ cd "$(dirname "$0")/.."
 port=${PORT:-3000}
 examples=(hello env upload wat)
 
-dir=$(mktemp -d /tmp/wagi-run.XXXXXX)
+if [ "${1:-}" = stop ]; then
+	dir=${2:?the folder that make run KEEP=1 named}
+else
+	dir=$(mktemp -d /tmp/wagi-run.XXXXXX)
+fi
 export PATH="$PWD/out:$PWD/out/containerd-1.6:$PATH"
-export CONTAINERD_ADDRESS="$dir/containerd.sock" CONTAINERD_NAMESPACE=wagi-run
+export CONTAINERD_ADDRESS="$dir/containerd.sock" CONTAINERD_NAMESPACE="${dir##*/}"
 
 stop() {
 	{
@@ -30,8 +34,6 @@ show() {
 }
 
 if [ "${1:-}" = stop ]; then
-	rmdir "$dir"
-	dir=$2 CONTAINERD_ADDRESS="$2/containerd.sock"
 	stop
 	exit
 fi
@@ -69,12 +71,12 @@ for i in "${!examples[@]}"; do
 done
 
 head -c 1000000 /dev/urandom >"$dir/sent"
-show curl -s -i "http://127.0.0.1:$port/?name=CGI"
-show curl -s "http://127.0.0.1:$((port + 1))/any/path?a=1&b=2"
-show curl -s -i -T "$dir/sent" "http://127.0.0.1:$((port + 2))/files/sent"
-show curl -s -o "$dir/received" "http://127.0.0.1:$((port + 2))/files/sent"
+show curl -sS --fail-with-body -i "http://127.0.0.1:$port/?name=CGI"
+show curl -sS --fail-with-body "http://127.0.0.1:$((port + 1))/any/path?a=1&b=2"
+show curl -sS --fail-with-body -i -T "$dir/sent" "http://127.0.0.1:$((port + 2))/files/sent"
+show curl -sS --fail-with-body -o "$dir/received" "http://127.0.0.1:$((port + 2))/files/sent"
 show cmp "$dir/sent" "$dir/received"
-show curl -s -i "http://127.0.0.1:$((port + 3))/"
+show curl -sS --fail-with-body -i "http://127.0.0.1:$((port + 3))/"
 show ctr task ls
 
 if [ -n "${KEEP:-}" ]; then

@@ -61,7 +61,8 @@ func (s *session) code() int {
 	return s.cmd.ProcessState.ExitCode()
 }
 
-// terminal runs ctr on a terminal of its own and returns what appears there and the exit status.
+// terminal runs ctr on a terminal of its own, answers the first line that appears there with an empty one, and returns
+// what appears and the exit status.
 func (d *daemon) terminal(t *testing.T, args ...string) (string, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -76,9 +77,14 @@ func (d *daemon) terminal(t *testing.T, args ...string) (string, int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, _ := io.ReadAll(master) // ends with EIO when the last holder of the slave is gone
+	screen := bufio.NewReader(master)
+	first, _ := screen.ReadString('\n')
+	if _, err := master.WriteString("\n"); err != nil {
+		t.Error(err)
+	}
+	rest, _ := io.ReadAll(screen) // ends with EIO when the last holder of the slave is gone
 	cmd.Wait()
-	return string(text), cmd.ProcessState.ExitCode()
+	return first + string(rest), cmd.ProcessState.ExitCode()
 }
 
 func openTerminal(t *testing.T) (master, slave *os.File) {

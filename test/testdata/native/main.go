@@ -5,6 +5,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net/http"
@@ -73,7 +74,9 @@ func pause([]string) error {
 func tty([]string) error {
 	_, err := unix.IoctlGetTermios(int(os.Stdin.Fd()), unix.TCGETS)
 	fmt.Println("terminal:", err == nil)
-	return nil
+	// ctr complains when the process has ended before it sets the terminal's size.
+	_, err = bufio.NewReader(os.Stdin).ReadString('\n')
+	return err
 }
 
 // report prints all that a runtime decides about a process.
