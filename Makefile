@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.DEFAULT_GOAL := help
+.DEFAULT_GOAL := build
 
 PREFIX ?= /usr/local
 PORT ?= 3000
