@@ -1,0 +1,98 @@
+// Package instrument rewrites a WebAssembly module so that its guests can be stopped and used again.
+//
+// A guest's code cannot be interrupted from outside: it has to ask. So the module is given a counter, and checks that
+// take from it, at the head of each loop and wherever else code can come back to: when the counter is used up,
+// the guest calls the imported function wagi.interrupt. See [Module] for what makes a guest fit for use again.
+//
+// The package reads modules and writes modules; it runs none. It walks code exactly as wazero does.
+package instrument
+
+// The import that the rewritten module has more than the original, a function without parameters and results.
+// A guest that computes calls it each 0.05 to 1 ms, and after 8 million instructions at the latest. It may panic.
+const (
+	InterruptModule = "wagi"
+	InterruptName   = "interrupt"
+)
+
+// Module is a rewritten module.
+type Module struct {
+	// Binary is the module for the engine, without its custom sections.
+	Binary []byte
+
+	// Imports are those of the original, in its order.
+	Imports []Import
+
+	// Memory is the name under which Binary exports its memory, which it does even if the original did not; "" for no memory.
+	Memory   string
+	MinPages uint32 // of memory, each of 64 KiB, that a guest begins with
+	MaxPages uint32 // that it may grow to: 65536 unless the module says less
+
+	// Recyclable says that all that a guest can change is its memory and the Globals, so that its instance can be put
+	// back to the initial state by restoring them. Then Binary has no data segments: the memory has to hold Data when the
+	// module is instantiated. If not, Reason says why, Data and Globals are empty, and each guest needs a new instance.
+	Recyclable bool
+	Reason     string
+
+	Data    []Segment // in the order in which they are applied; they may overlap
+	Globals []string  // names under which Binary exports the mutable globals that its code sets; all are numbers
+
+	// Start says that the module has a start function, which runs during instantiation. The initial state is that after it.
+	Start bool
+}
+
+// Segment is a part of the memory's initial content. It lies within MinPages.
+type Segment struct {
+	Offset uint32
+	Bytes  []byte // alias the original module
+}
+
+// Import is something that a module needs from its host.
+type Import struct {
+	Kind         Kind
+	Module, Name string
+}
+
+// Kind is the kind of an import.
+type Kind byte
+
+// The kinds of imports, as the binary format numbers them.
+const (
+	Function Kind = iota
+	Table
+	Memory
+	Global
+	Tag
+)
+
+// String names the kind as the text format does, but for "function".
+func (k Kind) String() string {
+	return [...]string{"function", "table", "memory", "global", "tag"}[k]
+}
+
+// Rewrite makes the module interruptible and, if it can be, recyclable. It checks only as much as that takes: an
+// invalid module may pass, and is still invalid then, mistakes in custom sections aside. A module that wazero compiles
+// passes, unless a function has more than 50,000 locals. Errors name the section or function and the offset in the file.
+//
+// Time and memory are linear in the size of wasm. Not so the engine's: a module of 30 bytes can make it allocate
+// gigabytes, but not one that passes. So rewrite first, and do not show the engine what Rewrite refuses.
+func Rewrite(wasm []byte) (*Module, error) {
+	return rewrite(wasm, fill)
+}
+
+// rewrite is Rewrite with a counter that is filled up to the given number.
+func rewrite(wasm []byte, fill int32) (*Module, error) {
+	m := &module{fill: fill}
+	if err := m.read(wasm); err != nil {
+		return nil, err
+	}
+	if err := m.scan(); err != nil {
+		return nil, err
+	}
+	if err := m.addChecks(); err != nil {
+		return nil, err
+	}
+	m.recycle()
+	m.Binary = m.encode()
+	rewritten := m.Module
+	return &rewritten, nil
+}

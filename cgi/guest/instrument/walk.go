@@ -1,0 +1,209 @@
+package instrument
+
+// walk goes through the code of a function and adds the checks. On its way it measures the longest path, in
+// instructions, loops counted once.
+type walk struct {
+	*module
+	editor
+	path    int     // from the function's entry
+	blocks  []block // that the walk is in, the function itself first
+	longest int     // path through the function
+	size    uint32  // local variable for the size of bulk instructions
+	bulk    bool    // there are some
+}
+
+// block is a function, or a block in it.
+type block struct {
+	op       uint16
+	depth    int   // how many blocks are around it in the rewritten code
+	start    int   // path at its beginning
+	farthest int   // longest path in it
+	end      int   // longest path of branches to its end
+	price    int   // of a loop: where the price of its check stands
+	around   bool  // there are blocks around it for the check
+	catches  []int // of a try_table: the blocks that its catches lead to
+}
+
+// unreachable is the path to code that cannot be reached.
+const unreachable = -1
+
+// withChecks is the body of a function with its checks. It sets the function's cost.
+func (m *module) withChecks(f *function) ([]byte, error) {
+	code := f.body
+	locals := f.params + code.locals()
+	w := walk{module: m, editor: edit(code), size: uint32(locals)}
+	w.open(opBlock, 0)
+	for w.more() && len(w.blocks) > 0 {
+		w.step(w.instruction())
+	}
+	if w.more() || len(w.blocks) > 0 {
+		w.fail("blocks and their ends do not match")
+	}
+	if w.err != nil {
+		return nil, w.err
+	}
+	body := w.declarations(f.body, code.at)
+	f.cost = w.longest + 1
+	if !f.checked && f.cost <= longPath && (!f.taken || f.cost <= indirectPath) {
+		return append(body, w.done()...), nil
+	}
+	price := priceOf(f.cost)
+	f.cost = 1
+	if f.result != nil {
+		return m.appendEntry(body, w.done(), f.result, price), nil
+	}
+	body, at := m.appendPlainCheck(body)
+	setPrice(body[at:], price)
+	return append(body, w.done()...), nil
+}
+
+// declarations are those of the function's locals, up to a position, with the one that bulk instructions need.
+func (w *walk) declarations(r reader, end int) []byte {
+	groups := r.count()
+	if !w.bulk {
+		return append(appendUint(nil, uint32(groups)), r.data[r.at:end]...)
+	}
+	b := append(appendUint(nil, uint32(groups+1)), r.data[r.at:end]...)
+	return append(b, 1, typeI32)
+}
+
+// step adds the instruction to the path.
+func (w *walk) step(i instruction) {
+	w.rewrite(i)
+	if w.path != unreachable {
+		w.path += w.length(i)
+	}
+	depth := w.top().depth
+	w.top().farthest = max(w.top().farthest, w.path)
+	switch i.op {
+	case opBlock, opIf:
+		w.open(i.op, depth+1)
+	case opLoop:
+		w.openLoop(i)
+	case opTryTable:
+		w.branch(i.labels)
+		w.openTry(i.labels)
+	case opElse:
+		b := w.top()
+		b.op, b.end, w.path = opElse, max(b.end, w.path), b.start
+	case opEnd:
+		w.close()
+	case opBrIf, opBrOnNull, opBrOnNonNull:
+		w.branch(i.labels)
+	case opBr, opBrTable:
+		w.branch(i.labels)
+		w.path = unreachable
+	case opUnreachable, opReturn, opReturnCall, opReturnCallIndirect, opReturnCallRef, opThrow, opThrowRef:
+		w.path = unreachable
+	}
+}
+
+// rewrite changes an instruction or adds to it, but for labels and loops.
+func (w *walk) rewrite(i instruction) {
+	switch i.op {
+	case opCall, opReturnCall, opRefFunc:
+		w.copy(i.at)
+		w.out = appendUint(append(w.out, byte(i.op)), w.shifted(i.index))
+		w.drop()
+	case opMemoryCopy, opMemoryFill, opMemoryInit, opTableCopy, opTableFill, opTableInit, opTableGrow:
+		w.bulk = true
+		w.copy(i.at)
+		w.out = w.appendSizeCharge(w.out, w.size)
+	}
+}
+
+// length is that of the path through an instruction.
+func (w *walk) length(i instruction) int {
+	switch i.op {
+	case opCall, opReturnCall:
+		if i.index < w.imported {
+			return hostCall
+		}
+		return 1 + w.functions[i.index-w.imported].cost // 0 of one that is to come, which has a check
+	case opCallIndirect, opReturnCallIndirect, opCallRef, opReturnCallRef:
+		return indirectPath
+	case opMemoryGrow, opMemoryCopy, opMemoryFill, opTableGrow:
+		return hostCall
+	case opTryTable, opThrow, opThrowRef:
+		return exception
+	}
+	return 1
+}
+
+func (w *walk) top() *block {
+	return &w.blocks[len(w.blocks)-1]
+}
+
+func (w *walk) open(op uint16, depth int) {
+	w.blocks = append(w.blocks, block{op: op, depth: depth, start: w.path, farthest: w.path, end: unreachable})
+}
+
+// openLoop adds the check of a loop. The one that is out of the way is for loops without parameters: what is on the
+// stack when the check leaves the loop would be lost. A type that is an index can have them.
+func (w *walk) openLoop(i instruction) {
+	depth := w.top().depth
+	simple := w.data[i.at+1] >= typeEmpty && w.data[i.at+1] <= typeI32
+	var price int
+	if simple {
+		w.copy(i.at)
+		w.out, price = w.appendLoop(w.out, w.data[i.at:w.at])
+		w.drop()
+		depth += loopDepth
+	} else {
+		w.copy(w.at)
+		w.out, price = w.appendPlainCheck(w.out)
+	}
+	w.open(opLoop, depth+1)
+	w.top().price, w.top().around = price, simple
+}
+
+// openTry opens a try_table. Its labels, which are seen from outside of it, are known to lead to blocks.
+func (w *walk) openTry(labels []label) {
+	b := block{op: opTryTable, depth: w.top().depth + 1, start: w.path, farthest: w.path, end: unreachable}
+	for _, l := range labels {
+		b.catches = append(b.catches, len(w.blocks)-1-int(l.out))
+	}
+	w.blocks = append(w.blocks, b)
+}
+
+// close leaves the innermost block.
+func (w *walk) close() {
+	b := *w.top()
+	w.blocks = w.blocks[:len(w.blocks)-1]
+	switch b.op {
+	case opLoop:
+		price := priceOf(b.farthest - b.start)
+		setPrice(w.out[b.price:], price)
+		if b.around {
+			w.copy(w.at)
+			w.out = w.appendLoopEnd(w.out, price)
+		}
+	case opIf: // without else
+		w.path = max(w.path, b.end, b.start)
+	default:
+		w.path = max(w.path, b.end)
+	}
+	for _, catch := range b.catches {
+		w.blocks[catch].end = max(w.blocks[catch].end, b.farthest)
+	}
+	if len(w.blocks) == 0 {
+		w.longest = b.farthest
+		return
+	}
+	w.top().farthest = max(w.top().farthest, b.farthest)
+}
+
+// branch notes the path to the ends of blocks and adjusts the labels.
+func (w *walk) branch(labels []label) {
+	for _, l := range labels {
+		if uint64(l.out) >= uint64(len(w.blocks)) {
+			w.fail("branch out of more than %d blocks", len(w.blocks))
+			return
+		}
+		b := &w.blocks[len(w.blocks)-1-int(l.out)]
+		b.end = max(b.end, w.path)
+		w.copy(l.at)
+		w.out = appendUint(w.out, uint32(w.top().depth-b.depth))
+		w.copied = l.end
+	}
+}
