@@ -15,6 +15,10 @@ const maxDescriptors = 256
 // maxVectors is IOV_MAX: how many buffers one call reads or writes.
 const maxVectors = 1024
 
+// maxPiece is how many bytes are read or written at a time: between two pieces the end of the context stops the guest,
+// whose buffers may all be the whole memory.
+const maxPiece = 1 << 20
+
 // Types of files in WASI.
 const (
 	filetypeUnknown         = 0
@@ -140,16 +144,17 @@ func (g *guest) vectors(p params, once bool, each func(b []byte) (int, error)) (
 		if err != nil {
 			return total, err
 		}
-		if len(b) == 0 {
-			continue
-		}
-		n, err := each(b)
-		total += n
-		if total > 0 && (err != nil || n < len(b) || once) {
-			return total, nil
-		}
-		if err != nil {
-			return 0, err
+		for len(b) > 0 && g.ctx.Err() == nil {
+			piece := b[:min(len(b), maxPiece)]
+			b = b[len(piece):]
+			n, err := each(piece)
+			total += n
+			if total > 0 && (err != nil || n < len(piece) || once) {
+				return total, nil
+			}
+			if err != nil {
+				return 0, err
+			}
 		}
 	}
 	return total, nil

@@ -24,6 +24,18 @@ const (
 	fstflagsMtimNow = 1 << 3
 )
 
+// maxPath is PATH_MAX: a longer path would cost the gateway more memory than the guest.
+const maxPath = 4096
+
+// path reads a path that a guest names.
+func (g *guest) path(addr, size uint32) (string, error) {
+	if size > maxPath {
+		return "", errnoNametoolong
+	}
+	b, err := g.bytes(addr, size)
+	return string(b), err
+}
+
 // resolve turns a path relative to an open directory into one relative to the directory's volume.
 // It keeps what the volume must look at: symlinks, ".." behind them and a slash at the end.
 func (g *guest) resolve(fd, addr, size uint32) (*volume, string, error) {
@@ -34,7 +46,7 @@ func (g *guest) resolve(fd, addr, size uint32) (*volume, string, error) {
 	if d.dir == nil {
 		return nil, "", errnoNotdir
 	}
-	name, err := g.string(addr, size)
+	name, err := g.path(addr, size)
 	if err != nil {
 		return nil, "", err
 	}
@@ -237,7 +249,7 @@ func (g *guest) pathRename(p params) error {
 }
 
 func (g *guest) pathSymlink(p params) error {
-	target, err := g.string(p.u32(0), p.u32(1))
+	target, err := g.path(p.u32(0), p.u32(1))
 	if err != nil {
 		return err
 	}

@@ -178,11 +178,6 @@ func (g *guest) array(addr, count, size uint32) ([]byte, error) {
 	return g.bytes(addr, count*size)
 }
 
-func (g *guest) string(addr, size uint32) (string, error) {
-	b, err := g.bytes(addr, size)
-	return string(b), err
-}
-
 func (g *guest) putU32(addr, v uint32) error {
 	if !g.memory.WriteUint32Le(addr, v) {
 		return errnoFault

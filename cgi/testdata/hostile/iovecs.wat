@@ -1,0 +1,22 @@
+;; Buffers beyond the memory, lists of buffers beyond it, and lists of too many.
+;; want: 200
+(module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\10\00\00\00\0d\00\00\00")
+  (data (i32.const 16) "Status: 200\0a\0a")
+  (data (i32.const 64) "\ff\ff\ff\ff\ff\ff\ff\ff")
+  (data (i32.const 72) "\f0\ff\00\00\11\00\00\00")
+  (func $refused (param $errno i32)
+    (if (i32.eqz (local.get $errno)) (then (unreachable))))
+  (func (export "_start")
+    (call $refused (call $fd_write (i32.const 1) (i32.const 64) (i32.const 1) (i32.const 8)))
+    (call $refused (call $fd_write (i32.const 1) (i32.const 72) (i32.const 1) (i32.const 8)))
+    (call $refused (call $fd_write (i32.const 1) (i32.const -8) (i32.const 1) (i32.const 8)))
+    (call $refused (call $fd_write (i32.const 1) (i32.const 0) (i32.const -1) (i32.const 8)))
+    (call $refused (call $fd_write (i32.const 1) (i32.const 0) (i32.const 0x20000001) (i32.const 8)))
+    (call $refused (call $fd_write (i32.const -1) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (call $refused (call $fd_read (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 8)))
+    (call $refused (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const -1)))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))
