@@ -172,8 +172,10 @@ func (x *exchange) openBody(ctx context.Context, cancel context.CancelCauseFunc)
 	return nil
 }
 
-// fail sends a response that no script has given.
+// fail sends a response that no script has given. It says that it has no body: a client that still sends one need not wait
+// for the end of linger.
 func (x *exchange) fail(status int) {
+	x.w.Header().Set("Content-Length", "0")
 	if status == http.StatusServiceUnavailable {
 		x.w.Header().Set("Retry-After", "1")
 	}
