@@ -13,6 +13,9 @@ import (
 const (
 	maxStderrLine = 4 << 10 // bytes; a longer line is logged in pieces
 	maxStderr     = 1 << 20 // bytes of one guest
+
+	// stderrLineCost is what a line counts beyond its bytes: so much, at least, the log adds to it.
+	stderrLineCost = 128
 )
 
 // stderr sends what a guest prints on its standard error to the log, a line at a time, and as it is to a file.
@@ -43,13 +46,10 @@ func (s *stderr) Write(p []byte) (int, error) {
 	if s.left < 0 {
 		return n, nil
 	}
-	if s.left -= n; s.left < 0 {
-		s.flush()
-		s.logger().Warn("guest prints too much on its standard error: the rest is dropped")
-		return n, nil
+	if s.left -= n; s.left >= 0 {
+		s.keep(p)
 	}
-	s.keep(p)
-	for len(p) > 0 {
+	for len(p) > 0 && s.left >= 0 {
 		piece := p[:min(len(p), maxStderrLine-len(s.line))]
 		end := bytes.IndexByte(piece, '\n')
 		if end >= 0 {
@@ -64,6 +64,10 @@ func (s *stderr) Write(p []byte) (int, error) {
 			s.flush()
 		}
 	}
+	if s.left < 0 {
+		s.flush()
+		s.logger().Warn("guest prints too much on its standard error: the rest is dropped")
+	}
 	return n, nil
 }
 
@@ -71,6 +75,7 @@ func (s *stderr) Write(p []byte) (int, error) {
 func (s *stderr) flush() {
 	if line := bytes.TrimRight(s.line, "\r"); len(line) > 0 {
 		s.logger().WithField("line", string(line)).Info("guest stderr")
+		s.left -= stderrLineCost
 	}
 	s.line = s.line[:0]
 }
