@@ -32,7 +32,7 @@ func behave(t *testing.T, limits string) *httptest.Server {
 	return startServer(t, *cfg)
 }
 
-func deadline(t *testing.T) context.Context {
+func deadline(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	return ctx

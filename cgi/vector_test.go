@@ -214,7 +214,7 @@ func writeFile(t *testing.T, file, text string) {
 }
 
 // startServer serves cfg until the test ends, when no guest may be left.
-func startServer(t *testing.T, cfg Config) *httptest.Server {
+func startServer(t testing.TB, cfg Config) *httptest.Server {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	gateway, err := New(ctx, cfg)
@@ -240,7 +240,7 @@ func startServer(t *testing.T, cfg Config) *httptest.Server {
 }
 
 // failOnPanic is the log of a server whose handlers must not panic.
-type failOnPanic struct{ t *testing.T }
+type failOnPanic struct{ t testing.TB }
 
 func (f failOnPanic) Write(p []byte) (int, error) {
 	if strings.Contains(string(p), "panic") {

@@ -1,4 +1,5 @@
-;; Arguments and environment asked for where there is no memory, or none to the end, by a client with 60001 arguments.
+;; Arguments and environment asked for where there is no memory, or none to the end.
+;; client: 60001 arguments
 ;; want: 200
 (module
   (import "wasi_snapshot_preview1" "args_get" (func $args_get (param i32 i32) (result i32)))

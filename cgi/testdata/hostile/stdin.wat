@@ -1,5 +1,5 @@
 ;; Standard input read for ever, from a client that never sends what it has announced.
-;; body: stalled
+;; client: stalls
 ;; want: 504 guest ran into its timeout
 (module
   (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
