@@ -25,10 +25,15 @@ func TestMain(m *testing.M) {
 
 // TestStories plays testdata/*.txt. A story has one server at a time: start, get, hup, await and stop are about it.
 func TestStories(t *testing.T) {
+	cache, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			env.Values[processKey{}] = &process{}
+			env.Setenv("GOCACHE", strings.TrimSpace(string(cache))) // for stories with a Go guest
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
