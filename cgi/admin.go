@@ -5,23 +5,24 @@ import (
 	"net/http"
 )
 
-// serveAdmin answers the gateway's own paths and says whether path is one.
-func (g *Gateway) serveAdmin(w http.ResponseWriter, path string) bool {
-	switch {
-	case path == g.config.HealthPath:
-		writeHealth(w, http.StatusOK, "OK")
-	case path == g.config.ReadyPath && g.draining.Load():
-		writeHealth(w, http.StatusServiceUnavailable, "draining")
-	case path == g.config.ReadyPath:
-		writeHealth(w, http.StatusOK, "OK")
+// serveAdmin answers the gateway's own paths and says whether the request is for one.
+func (x *exchange) serveAdmin() bool {
+	switch path := x.target.path; {
+	case path == x.g.config.HealthPath:
+		x.writeHealth(http.StatusOK, "OK")
+	case path == x.g.config.ReadyPath && x.g.draining.Load():
+		x.writeHealth(http.StatusServiceUnavailable, "draining")
+	case path == x.g.config.ReadyPath:
+		x.writeHealth(http.StatusOK, "OK")
 	default:
 		return false
 	}
 	return true
 }
 
-func writeHealth(w http.ResponseWriter, status int, text string) {
-	w.Header()["Content-Type"] = nil // as WAGI does: none, and none guessed
-	w.WriteHeader(status)
-	_, _ = io.WriteString(w, text) // the client may be gone
+func (x *exchange) writeHealth(status int, text string) {
+	x.announceLast()
+	x.w.Header()["Content-Type"] = nil // as WAGI does: none, and none guessed
+	x.w.WriteHeader(status)
+	_, _ = io.WriteString(x.w, text) // the client may be gone
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
@@ -18,27 +17,13 @@ const maxSpoolMemory = 64 << 10
 // defaultBodyTimeout is how long the next bytes of a body may take.
 const defaultBodyTimeout = time.Minute
 
-// What a script leaves of a body is read, for so long, to keep the connection.
-// When more than lingerBytes are left net/http closes the connection.
-const (
-	lingerBytes = 256 << 10
-	lingerTime  = 5 * time.Second
-)
-
-// ambiguous says whether another server might see the end of r elsewhere, so that the connection must end with it, RFC 9112 §6.1:
-// it came with Transfer-Encoding and Content-Length, or with Transfer-Encoding by HTTP/1.0. As net/http hides the field that it
-// does not obey, every chunked request and every body by HTTP/1.0 counts.
-func ambiguous(r *http.Request) bool {
-	return r.ProtoMajor == 1 && (r.ContentLength < 0 || r.ContentLength > 0 && r.ProtoMinor == 0)
-}
-
 // body is the request's message-body as the script reads it: exactly length bytes, RFC 3875 §4.2.
 type body struct {
 	io.Reader
 	length int64
-	live   *liveBody // nil: the body has all arrived
-	file   *os.File  // nil: none
-	named  bool      // file could not be removed while it is open: Windows
+	live   *clientBody // nil: the body has all arrived
+	file   *os.File    // nil: none
+	named  bool        // file could not be removed while it is open: Windows
 }
 
 // openBody prepares a body of length bytes. One of known length comes from the client as the script reads; when it breaks
@@ -48,9 +33,7 @@ func openBody(client *clientBody, length, limit int64, tempDir string) (*body, e
 	case limit >= 0 && length > limit:
 		return nil, errBodyTooLarge
 	case length > 0:
-		live := &liveBody{client: client}
-		live.left.Store(length)
-		return &body{Reader: live, length: length, live: live}, nil
+		return &body{Reader: liveBody{client}, length: length, live: client}, nil
 	}
 	src := io.Reader(client)
 	if limit >= 0 {
@@ -97,7 +80,7 @@ func spool(src io.Reader, tempDir string) (*body, error) {
 // Close removes the file of a spooled body and ends the timeout of a live one.
 func (b *body) Close() {
 	if b.live != nil {
-		b.live.client.stop()
+		b.live.stop()
 	}
 	if b.file != nil {
 		b.file.Close()
@@ -118,20 +101,13 @@ func (s *spoolFile) Write(p []byte) (n int, err error) {
 	return n, s.err
 }
 
-// liveBody is a body that is still coming.
+// liveBody is a body that is still coming: when it breaks off the script ends.
 type liveBody struct {
 	client *clientBody
-	left   atomic.Int64 // bytes that the script has not read
 }
 
-// long is whether what is left is too much to be read for the sake of the connection.
-func (l *liveBody) long() bool {
-	return l.left.Load() > lingerBytes
-}
-
-func (l *liveBody) Read(p []byte) (int, error) {
+func (l liveBody) Read(p []byte) (int, error) {
 	n, err := l.client.Read(p)
-	l.left.Add(-int64(n))
 	if err != nil && err != io.EOF {
 		l.client.cancel(err)
 	}

@@ -32,7 +32,7 @@ type exchange struct {
 	redirects int
 	route     *route        // the script that serves; nil: none yet
 	pathInfo  string        // raw
-	live      *liveBody     // the first script's body, if it is read while the response is written; nil: none
+	incoming  *incoming     // the body as it comes, where the connection may carry what is left of it; nil: it cannot
 	sent      bool          // the response has begun
 	status    int           // of the response; 0: none yet, or none to speak of
 	bytes     int64         // of the response's body
@@ -46,11 +46,12 @@ func newExchange(g *Gateway, w http.ResponseWriter, r *http.Request) *exchange {
 	}
 	return &exchange{
 		g: g, w: w, r: r,
-		id:     rand.Uint64(),
-		begun:  time.Now(),
-		server: newServer(r, g.config.Hostname),
-		target: parseTarget(uri),
-		method: r.Method,
+		id:       rand.Uint64(),
+		begun:    time.Now(),
+		server:   newServer(r, g.config.Hostname),
+		target:   parseTarget(uri),
+		method:   r.Method,
+		incoming: newIncoming(w, r),
 	}
 }
 
@@ -67,7 +68,7 @@ func (x *exchange) logger() *log.Entry {
 // serve sends the response, or returns why there is none.
 func (x *exchange) serve() error {
 	for ; x.redirects <= maxRedirects; x.redirects++ {
-		if x.g.serveAdmin(x.w, x.target.path) {
+		if x.serveAdmin() {
 			return nil
 		}
 		if x.route, x.pathInfo = x.g.match(x.target.path); x.route == nil {
@@ -120,14 +121,13 @@ func (x *exchange) run() (redirect string, err error) {
 		timer := time.AfterFunc(m.Timeout-time.Since(x.begun), func() { cancel(errTimeout) })
 		defer timer.Stop()
 	}
-	out := &response{w: x.w, ctx: ctx, cancel: cancel, limit: m.MaxOutput}
+	out := &response{w: x.w, ctx: ctx, cancel: cancel, limit: m.MaxOutput, incoming: x.incoming}
 	defer x.unblock(ctx, out)()
 
 	if err := x.openBody(ctx, cancel); err != nil {
 		return "", err
 	}
 	defer x.body.Close()
-	out.live = x.live
 	if err := m.acquire(ctx, x.route.metrics); err != nil {
 		return "", x.cause(ctx, err)
 	}
@@ -153,7 +153,11 @@ func (x *exchange) openBody(ctx context.Context, cancel context.CancelCauseFunc)
 		x.body = &body{Reader: http.NoBody}
 		return nil
 	}
-	client := newClientBody(ctx, cancel, x.r.Body, x.g.config.BodyTimeout)
+	src := io.Reader(x.r.Body)
+	if x.incoming != nil {
+		src = x.incoming
+	}
+	client := newClientBody(ctx, cancel, src, x.g.config.BodyTimeout)
 	x.body, err = openBody(client, x.r.ContentLength, x.route.module.MaxBody, x.g.config.TempDir)
 	if err != nil || x.body.live == nil {
 		client.stop()
@@ -163,11 +167,6 @@ func (x *exchange) openBody(ctx context.Context, cancel context.CancelCauseFunc)
 		return errBodySlow
 	case err != nil:
 		return x.cause(ctx, err)
-	case x.body.live != nil && x.r.ProtoMajor == 1:
-		// Else net/http takes the rest of the body away from the script once it prints.
-		// What fails here is a writer that has no such bond.
-		_ = http.NewResponseController(x.w).EnableFullDuplex()
-		x.live = x.body.live
 	}
 	return nil
 }
@@ -179,24 +178,9 @@ func (x *exchange) fail(status int) {
 	if status == http.StatusServiceUnavailable {
 		x.w.Header().Set("Retry-After", "1")
 	}
-	if x.live != nil && x.live.long() {
-		x.w.Header().Set("Connection", "close")
-	}
+	x.announceLast()
 	x.status = status
 	x.w.WriteHeader(status)
-}
-
-// linger reads what the script has left of a body. In full duplex net/http must not find any:
-// it would read the rest while it waits for the next request, and panic (seen with Go 1.26).
-func (x *exchange) linger() {
-	if x.live == nil || x.live.long() {
-		return
-	}
-	client := http.NewResponseController(x.w)
-	// What fails here ends the connection.
-	_ = client.Flush() // the client may want the response before it sends the rest
-	_ = client.SetReadDeadline(time.Now().Add(lingerTime))
-	_, _ = io.Copy(io.Discard, x.r.Body)
 }
 
 // call runs the guest.
@@ -255,6 +239,7 @@ func (x *exchange) unblock(ctx context.Context, out *response) (end func()) {
 		client := http.NewResponseController(x.w)
 		past := time.Unix(1, 0)
 		if x.r.ContentLength != 0 {
+			x.incoming.spoil()
 			_ = client.SetReadDeadline(past) // what fails is a writer without deadlines: that of a test
 		}
 		if out.sent.Load() {

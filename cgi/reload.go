@@ -88,6 +88,7 @@ func (g *Gateway) logWarnings(ctx context.Context) {
 func (r *Reloader) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	g := r.acquire()
 	if g == nil {
+		w.Header().Set("Connection", "close") // else net/http would wait for the body first
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}

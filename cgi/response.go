@@ -122,12 +122,12 @@ func (h *head) bodyAllowed() bool {
 
 // response turns what a guest prints into the response: the guest's standard output.
 type response struct {
-	w      http.ResponseWriter
-	ctx    context.Context
-	cancel context.CancelCauseFunc // stops the guest
-	limit  int64                   // bytes; negative: none
-	live   *liveBody               // the request's body, if it is read while the response is written; nil: none
-	sent   atomic.Bool             // the head is on its way to the client: the status can no longer change
+	w        http.ResponseWriter
+	ctx      context.Context
+	cancel   context.CancelCauseFunc // stops the guest
+	limit    int64                   // bytes; negative: none
+	incoming *incoming               // the request's body, as in exchange
+	sent     atomic.Bool             // the head is on its way to the client: the status can no longer change
 
 	mu      sync.Mutex
 	size    int64       // guarded by mu: bytes printed
@@ -259,7 +259,7 @@ func (o *response) send() error {
 	for name, values := range o.head.header {
 		header[name] = values
 	}
-	if o.live != nil && o.live.long() {
+	if o.incoming.likelyLast(o.ended) {
 		header.Set("Connection", "close")
 	}
 	o.w.WriteHeader(o.head.status)
@@ -292,7 +292,7 @@ func (o *response) end() (redirect string, err error) {
 		return o.head.redirect, nil
 	case o.sent.Load():
 		return "", nil
-	case o.head.bodyAllowed() && len(o.held) > 0:
+	case o.head.bodyAllowed() && (len(o.held) > 0 || o.incoming.last()): // a client that lingers sees that the response is complete
 		o.head.header.Set("Content-Length", strconv.Itoa(len(o.held)))
 	}
 	return "", o.send()
