@@ -39,32 +39,35 @@ func checkMetrics(t *testing.T, metrics *Metrics, want ...string) {
 
 func TestMetrics(t *testing.T) {
 	metrics := NewMetrics()
-	limits := Limits{Timeout: 300 * time.Millisecond, MaxConcurrency: 1, Queue: 1, MaxBody: 4}
 	server := startServer(t, Config{
 		Modules: []Module{
-			{Route: "/", Module: "testdata/behave.wat", Limits: limits},
+			{Route: "/", Module: "testdata/behave.wat", Limits: Limits{Timeout: -1, MaxConcurrency: 1, Queue: 1, MaxBody: 4}},
+			{Route: "/spin", Module: "testdata/behave.wat", Limits: Limits{Timeout: 50 * time.Millisecond}},
 			{Route: "/none", Module: "testdata/behave.wat", Entrypoint: "main"},
 		},
 		Metrics: metrics,
 	})
-	first := make(chan struct{})
-	go func() {
-		defer close(first)
-		_, _ = http.Get(server.URL + "/?first") // breaks off
-	}()
-	waitFor(t, metrics, `wagi_guests_running{route="/"} 1`)
+	ctx, cancel := context.WithCancel(deadline(t))
+	first, err := send(ctx, server.URL+"/?first", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Body.Close()
+	checkMetrics(t, metrics, `wagi_guests_running{route="/"} 1`)
 	second := make(chan struct{})
 	go func() {
 		defer close(second)
-		_, _ = http.Get(server.URL) // its status depends on how fast it comes
+		if response, err := http.Get(server.URL); err != nil || response.StatusCode != http.StatusOK {
+			t.Errorf("%v, %v", response, err)
+		}
 	}()
 	waitFor(t, metrics, `wagi_requests_queued{route="/"} 1`)
 	if got := status(t, server.URL); got != http.StatusServiceUnavailable {
 		t.Errorf("status %d", got)
 	}
-	<-first
+	cancel() // which ends the first
 	<-second
-	for path, want := range map[string]int{"/?spin": 504, "/other": 404, "/none": 500, "/?trap": 200, "/healthz": 200} {
+	for path, want := range map[string]int{"/spin?spin": 504, "/other": 404, "/none": 500, "/?trap": 200, "/healthz": 200} {
 		response, err := http.Get(server.URL + path)
 		if err != nil || response.StatusCode != want {
 			t.Fatalf("%s: %v, %v", path, response, err)
@@ -78,15 +81,15 @@ func TestMetrics(t *testing.T) {
 	}
 	response.Body.Close()
 	checkMetrics(t, metrics,
-		`wagi_requests_failed_total{reason="timeout",route="/"} 2`,
+		`wagi_requests_failed_total{reason="timeout",route="/spin"} 1`,
 		`wagi_requests_failed_total{reason="busy",route="/"} 1`,
 		`wagi_requests_failed_total{reason="trap",route="/"} 1`,
-		`wagi_requests_failed_total{reason="client",route="/"} 1`,
+		`wagi_requests_failed_total{reason="client",route="/"} 2`,
 		`wagi_requests_failed_total{reason="other",route="/none"} 1`,
 		`wagi_requests_total{route="/none",status="5xx"} 1`,
 		`wagi_requests_total{route="/",status="4xx"} 1`,
 		`wagi_requests_total{route="unmatched",status="4xx"} 1`,
-		`wagi_request_duration_seconds_count{route="/"} 6`,
+		`wagi_request_duration_seconds_count{route="/"} 5`,
 		`wagi_guests_running{route="/"} 0`,
 		`wagi_requests_queued{route="/"} 0`,
 	)
