@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/url"
 	"os"
@@ -36,17 +35,9 @@ const maxModule = 1 << 30
 
 // ReadModule reads a module from a file, binary or text, and returns it as binary.
 func ReadModule(file string) ([]byte, error) {
-	f, err := os.Open(file)
+	code, err := readFile(file, maxModule)
 	if err != nil {
 		return nil, err
-	}
-	defer f.Close()
-	code, err := io.ReadAll(io.LimitReader(f, maxModule+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(code) > maxModule:
-		return nil, fmt.Errorf("%s: longer than 1 GiB", file)
 	}
 	return assemble(file, code)
 }
@@ -196,7 +187,11 @@ func (c *Config) readModule(ctx context.Context, reference string) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	return ReadModule(c.resolve(file))
+	file = c.resolve(file)
+	if err := checkRegular(file); err != nil {
+		return nil, err
+	}
+	return ReadModule(file)
 }
 
 // modulePath is the file that a module reference means, perhaps relative.

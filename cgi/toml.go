@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,9 +55,9 @@ func ignored[T any](v value, _ *T) error {
 }
 
 // LoadConfig reads a modules.toml. Its errors begin with FILE:LINE:COLUMN and name the key.
-// It does not look at the files that the configuration names: [New] does.
+// The file must be a regular one of at most 1 MiB. LoadConfig does not look at the files that the configuration names: [New] does.
 func LoadConfig(file string) (*Config, error) {
-	data, err := os.ReadFile(file)
+	data, err := ReadConfigFile(file)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/containerd/log"
+
+	"containerd-shim-wagi-v1/cgi"
 )
 
 // inContainer is whether the shim started this process.
@@ -41,7 +43,7 @@ var envLine = regexp.MustCompile(`^(?:export )?([0-9A-Za-z_-]+)=(?:"([^"]*)"|([^
 
 // readEnvFile reads lines [export ]NAME=VALUE or NAME="VALUE". Others have no effect, as in WAGI; those that look meant are logged.
 func readEnvFile(file string) ([]string, error) {
-	data, err := os.ReadFile(file)
+	data, err := cgi.ReadConfigFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("--env-file: %w", err)
 	}

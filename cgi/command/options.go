@@ -112,9 +112,12 @@ func (o *options) environment() ([]string, error) {
 
 // cacheDirectory is the directory in WAGI's file of compile cache settings. A missing file is none.
 func cacheDirectory(file string) (string, error) {
-	data, err := os.ReadFile(file)
+	data, err := cgi.ReadConfigFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("--cache: %w", err)
 	}
 	var settings struct {
 		Cache struct {
@@ -122,10 +125,7 @@ func cacheDirectory(file string) (string, error) {
 			Directory string
 		}
 	}
-	if err == nil {
-		err = toml.Unmarshal(data, &settings)
-	}
-	if err != nil {
+	if err := toml.Unmarshal(data, &settings); err != nil {
 		return "", fmt.Errorf("--cache %s: %w", file, err)
 	}
 	if !settings.Cache.Enabled {

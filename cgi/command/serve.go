@@ -179,31 +179,36 @@ func (o *serveOptions) load() (*cgi.Config, error) {
 	return cfg, nil
 }
 
-// start makes the gateway. A signal ends the process meanwhile: compiling takes long and cannot be interrupted.
+// start makes the gateway. A signal ends the process meanwhile: reading and compiling may take long and cannot be interrupted.
 func (o *serveOptions) start(ctx context.Context, watch *fileWatch, signals <-chan os.Signal) (*cgi.Reloader, error) {
+	var gateway *cgi.Reloader
+	started := make(chan error, 1)
+	go func() {
+		var err error
+		gateway, err = o.newGateway(ctx, watch)
+		started <- err
+	}()
+	select {
+	case err := <-started:
+		if err != nil {
+			return nil, err
+		}
+	case <-signals:
+		return nil, errors.New("ended by a signal while starting")
+	}
+	debug.FreeOSMemory() // compiling takes much more than serving
+	return gateway, nil
+}
+
+// newGateway makes the gateway and watches its files.
+func (o *serveOptions) newGateway(ctx context.Context, watch *fileWatch) (*cgi.Reloader, error) {
 	watch.watch([]string{o.config})
 	cfg, err := o.load()
 	if err != nil {
 		return nil, err
 	}
 	watch.watch(cfg.Files())
-	var gateway *cgi.Reloader
-	started := make(chan error, 1)
-	go func() {
-		var err error
-		gateway, err = cgi.NewReloader(ctx, *cfg)
-		started <- err
-	}()
-	select {
-	case err = <-started:
-	case <-signals:
-		err = errors.New("ended by a signal while starting")
-	}
-	if err != nil {
-		return nil, err
-	}
-	debug.FreeOSMemory() // compiling takes much more than serving
-	return gateway, nil
+	return cgi.NewReloader(ctx, *cfg)
 }
 
 // errShutdown is the cause for which guests are stopped when the time to drain is over.
