@@ -3,11 +3,13 @@ package cgi
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -59,22 +61,35 @@ func spool(src io.Reader, tempDir string) (*body, error) {
 	}
 	b := &body{}
 	if b.file, err = os.CreateTemp(tempDir, "wagi-body-"); err != nil {
-		return nil, fmt.Errorf("spool request body: %w", err)
+		return nil, spoolError(err)
 	}
 	b.named = os.Remove(b.file.Name()) != nil
-	dst := &spoolFile{file: b.file}
-	if b.length, err = io.Copy(dst, io.MultiReader(&head, src)); err == nil {
-		_, err = b.file.Seek(0, io.SeekStart)
-	}
-	if err != nil {
+	if err := b.fill(io.MultiReader(&head, src)); err != nil {
 		b.Close()
-		if dst.err != nil {
-			return nil, fmt.Errorf("spool request body: %w", dst.err)
-		}
 		return nil, err
 	}
-	b.Reader = b.file
 	return b, nil
+}
+
+// fill reads all of src into b's file.
+func (b *body) fill(src io.Reader) (err error) {
+	dst := &spoolFile{file: b.file}
+	if b.length, err = io.Copy(dst, src); dst.err != nil {
+		return spoolError(dst.err)
+	}
+	if err == nil {
+		_, err = b.file.Seek(0, io.SeekStart)
+	}
+	b.Reader = b.file
+	return err
+}
+
+// spoolError is about a file, which err names.
+func spoolError(err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("%w: %w", errNoSpace, err)
+	}
+	return fmt.Errorf("spool request body: %w", err)
 }
 
 // Close removes the file of a spooled body and ends the timeout of a live one.

@@ -17,6 +17,7 @@ var (
 	errNoRoute       = &failure{http.StatusNotFound, "no route matches"}
 	errPathInfo      = &failure{http.StatusBadRequest, "path holds an encoded zero byte"}
 	errBodyTooLarge  = &failure{http.StatusRequestEntityTooLarge, "request body is longer than max_body"}
+	errNoSpace       = &failure{http.StatusInsufficientStorage, "there is no space for the request body"}
 	errBodyBroken    = &failure{http.StatusBadRequest, "request body broke off"}
 	errBodySlow      = &failure{http.StatusRequestTimeout, "request body did not arrive within the timeout"}
 	errEnded         = &failure{http.StatusServiceUnavailable, "client went away or gateway is shutting down"}

@@ -201,6 +201,19 @@ func TestSpoolLeavesNoFile(t *testing.T) {
 	}
 }
 
+func TestSpoolWithoutSpace(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	b := &body{file: full}
+	defer b.Close()
+	err = b.fill(strings.NewReader("x"))
+	if statusOf(err) != http.StatusInsufficientStorage || !strings.Contains(fmt.Sprint(err), "/dev/full") || reasonOf(err) != "other" {
+		t.Errorf("%v, status %d, reason %s", err, statusOf(err), reasonOf(err))
+	}
+}
+
 // The second request waits for the only guest, so it is answered as soon as the guest of the first is stopped.
 func TestClientGoneStopsGuest(t *testing.T) {
 	withProtocols(t, func(t *testing.T, client *http.Client) {

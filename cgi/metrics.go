@@ -154,7 +154,7 @@ func reasonOf(err error) string {
 		return "busy"
 	case errors.Is(err, errEnded), errors.As(err, &f) && f.status < 500:
 		return "client"
-	case f != nil:
+	case f != nil && f != errNoSpace:
 		return "response"
 	}
 	return "other"

@@ -149,13 +149,29 @@ func moduleCache(named string) (string, error) {
 	return filepath.Join(dir, "wagi", "modules"), nil
 }
 
-// tempDir is where long bodies are spooled. Images from scratch have no /tmp, but every container has /dev/shm.
+// tempDir is where long bodies are spooled. Images from scratch have no /tmp, but their root may be writable, as long as the
+// container is not read-only. Its /dev/shm is memory, and small.
 func tempDir() string {
-	dir := os.TempDir()
-	if _, err := os.Stat(dir); err != nil && runtime.GOOS == "linux" {
-		return "/dev/shm"
+	dirs := []string{os.TempDir()}
+	if inContainer() {
+		dirs = append(dirs, "/", ".")
 	}
-	return dir
+	if runtime.GOOS == "linux" {
+		dirs = append(dirs, "/dev/shm")
+	}
+	return firstWritable(dirs)
+}
+
+// firstWritable is the first directory that takes a file, else the first of all.
+func firstWritable(dirs []string) string {
+	for _, dir := range dirs {
+		if f, err := os.CreateTemp(dir, "wagi-body-"); err == nil {
+			f.Close()
+			os.Remove(f.Name())
+			return dir
+		}
+	}
+	return dirs[0]
 }
 
 // expandValues lets --env and --env-file take several values each, as WAGI does, while args serve: -e A=1 B=2 becomes -e A=1 -e B=2.
