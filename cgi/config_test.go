@@ -144,7 +144,7 @@ func TestResolve(t *testing.T) {
 		"file:///a/b c": "/a/b c",
 		"file:/a%20b":   "/a b",
 	} {
-		file, err := modulePath(path)
+		file, err := ModuleFile(path)
 		if got := cfg.resolve(file); got != filepath.FromSlash(want) || err != nil {
 			t.Errorf("%s: %q, %v, want %q", path, got, err, want)
 		}

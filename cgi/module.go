@@ -180,12 +180,12 @@ func schemeOf(reference string) string {
 
 // readModule reads the module that a reference means, as binary.
 func (c *Config) readModule(ctx context.Context, reference string) ([]byte, error) {
-	if schemeOf(reference) == "oci" {
-		return c.pull(ctx, reference)
-	}
-	file, err := modulePath(reference)
+	file, err := ModuleFile(reference)
 	if err != nil {
 		return nil, err
+	}
+	if file == "" {
+		return c.pull(ctx, reference)
 	}
 	file = c.resolve(file)
 	if err := checkRegular(file); err != nil {
@@ -194,11 +194,15 @@ func (c *Config) readModule(ctx context.Context, reference string) ([]byte, erro
 	return ReadModule(file)
 }
 
-// modulePath is the file that a module reference means, perhaps relative.
-func modulePath(reference string) (string, error) {
+// ModuleFile is the file that a module reference means, perhaps relative; empty: it means a module in a registry.
+// Its error is why the gateway refuses the reference.
+func ModuleFile(reference string) (string, error) {
 	switch scheme := schemeOf(reference); scheme {
 	case "":
 		return reference, nil
+	case "oci":
+		_, err := parseImage(reference)
+		return "", err
 	case "file":
 	case "bindle":
 		return "", fmt.Errorf("module %q: Bindle is gone: name a file or a reference oci:NAME:TAG", reference)
@@ -216,7 +220,7 @@ func modulePath(reference string) (string, error) {
 func (c *Config) Files() []string {
 	files := []string{c.File}
 	for _, m := range c.Modules {
-		if file, err := modulePath(m.Module); err == nil {
+		if file, err := ModuleFile(m.Module); err == nil && file != "" {
 			files = append(files, c.candidates(file)...)
 		}
 	}

@@ -29,12 +29,21 @@ const (
 // moduleTypes are the layers that are modules: the first of them in an image is the module.
 var moduleTypes = []types.MediaType{"application/vnd.wasm.content.layer.v1+wasm", "application/wasm"}
 
-// pull reads the module that a reference oci:NAME:TAG or oci://HOST/NAME:TAG means, from the cache or from a registry.
-func (c *Config) pull(ctx context.Context, reference string) ([]byte, error) {
+// parseImage reads a module reference oci:NAME:TAG or oci://HOST/NAME:TAG.
+func parseImage(reference string) (name.Reference, error) {
 	_, image, _ := strings.Cut(reference, ":")
 	ref, err := name.ParseReference(strings.TrimPrefix(image, "//"))
 	if err != nil {
 		return nil, fmt.Errorf("module %q: want oci:NAME:TAG or oci://HOST/NAME:TAG", reference)
+	}
+	return ref, nil
+}
+
+// pull reads the module that a reference means, from the cache or from a registry.
+func (c *Config) pull(ctx context.Context, reference string) ([]byte, error) {
+	ref, err := parseImage(reference)
+	if err != nil {
+		return nil, err
 	}
 	p := &puller{ref: ref, cache: moduleCache{c.ModuleCache}}
 	module, err := p.pull(ctx)

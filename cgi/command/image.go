@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"os"
 	"os/signal"
 	"path"
@@ -163,9 +162,12 @@ func sourceDate() (time.Time, error) {
 func imageLayers(files fs.FS, config *cgi.Config) ([][]string, error) {
 	var volumes, modules []string
 	for _, m := range config.Modules {
-		if ref, err := url.Parse(m.Module); err != nil || ref.Scheme == "" || ref.Scheme == "file" {
-			file, err := imagePath(m.Module)
-			if err == nil {
+		file, err := cgi.ModuleFile(m.Module)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", m.Position, err)
+		}
+		if file != "" {
+			if file, err = imagePath(file); err == nil {
 				err = checkModule(files, file)
 			}
 			if err != nil {
@@ -195,7 +197,7 @@ func distinct(paths []string) []string {
 // imagePath cleans a path of modules.toml that is to name the same file in the
 // directory and in the image.
 func imagePath(file string) (string, error) {
-	if path.IsAbs(file) || strings.HasPrefix(file, "file:") || slices.Contains(strings.Split(file, "/"), "..") {
+	if path.IsAbs(file) || slices.Contains(strings.Split(file, "/"), "..") {
 		return "", errors.New(`not a path inside the image's directory (relative, without "..")`)
 	}
 	return path.Clean(file), nil
