@@ -136,7 +136,11 @@ func parseDir(dir string) (guest.Volume, error) {
 // exitOnSignal ends the process when it is told to. The first process of a container ignores signals that it does not ask for.
 func exitOnSignal() {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	for _, s := range []os.Signal{syscall.SIGTERM, os.Interrupt, syscall.SIGHUP, syscall.SIGQUIT} {
+		if !signal.Ignored(s) { // as nohup has it
+			signal.Notify(signals, s)
+		}
+	}
 	go func() {
 		s := <-signals
 		status := exitFailure
