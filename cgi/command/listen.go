@@ -61,7 +61,10 @@ func (o *listenOptions) addresses() ([]address, error) {
 		from, texts = "WAGI_LISTEN", strings.Split(env, ",")
 	}
 	if port := os.Getenv("PORT"); len(texts) == 0 && port != "" {
-		from, texts = "PORT", []string{"0.0.0.0:" + port}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, usageError{fmt.Errorf("PORT %q: want 1 to 65535", port)}
+		}
+		texts = []string{"0.0.0.0:" + port}
 	}
 	switch {
 	case len(texts) > 0:
