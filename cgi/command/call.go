@@ -76,7 +76,8 @@ func (o *callOptions) call(cmd *cobra.Command, target string) error {
 	defer gateway.Close()
 	begun := time.Now()
 	aborted := w.serve(gateway, request)
-	fmt.Fprintf(cmd.ErrOrStderr(), "wagi: %d %s in %s\n", w.status, http.StatusText(w.status), time.Since(begun).Round(time.Microsecond))
+	status := strings.TrimSpace(fmt.Sprintf("%d %s", w.status, http.StatusText(w.status))) // some have no text
+	fmt.Fprintf(cmd.ErrOrStderr(), "wagi: %s in %s\n", status, time.Since(begun).Round(time.Microsecond))
 	if aborted {
 		return errors.New("the response broke off")
 	}

@@ -68,8 +68,16 @@ func (c checked) write(w io.Writer) {
 		fmt.Fprintf(w, "warning: %s\n", warning)
 	}
 	if c.Routes != nil {
-		fmt.Fprintf(w, "%d routes, %d warnings\n", len(c.Routes), len(c.Warnings))
+		fmt.Fprintf(w, "%s, %s\n", count(len(c.Routes), "route"), count(len(c.Warnings), "warning"))
 	}
+}
+
+// count is a number of things with their name, which takes an s.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // writeJSON prints the result and the error as one object.
