@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // ExitError says that a guest ended by itself with a status other than 0.
@@ -14,6 +15,15 @@ type ExitError struct {
 
 func (e *ExitError) Error() string {
 	return fmt.Sprintf("guest exited with status %d", e.Code)
+}
+
+// LimitError says that a guest was stopped because it had computed too long.
+type LimitError struct {
+	CPU time.Duration // that it was given
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("guest used up its CPU time of %v", e.CPU)
 }
 
 // TrapError says that the engine ended a guest that did something it must not.

@@ -170,6 +170,8 @@ func (g *guest) fdRead(p params) error {
 	case d.reader == nil:
 		return errnoBadf
 	}
+	g.meter.pause()
+	defer g.meter.resume()
 	n, err := g.vectors(p, d.file == nil, func(b []byte) (n int, err error) {
 		for n == 0 && err == nil && g.ctx.Err() == nil {
 			n, err = d.reader.Read(b)
@@ -190,6 +192,8 @@ func (g *guest) fdWrite(p params) error {
 	if d.writer == nil {
 		return errnoBadf
 	}
+	g.meter.pause()
+	defer g.meter.resume()
 	n, err := g.vectors(p, false, d.writer.Write)
 	if err != nil {
 		return err

@@ -16,10 +16,14 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 
+	"github.com/containerd/log"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
+
+	"containerd-shim-wagi-v1/cgi/guest/instrument"
 )
 
 const (
@@ -35,6 +39,9 @@ type Config struct {
 	Memory       uint64   // bytes of linear memory a guest may have, rounded down to pages of 64 KiB; default 256 MiB, at most 4 GiB
 	Volumes      []Volume // directories the guests see
 	CompileCache string   // directory that keeps compiled code; default none
+
+	CPU     time.Duration // that a guest may compute; default no limit. Waiting for input, output or a turn does not count
+	NoReuse bool          // give each guest an instance and a memory that no other has had; what it does is the same
 
 	// AllowedHosts are the hosts that guests may send HTTP requests to, by wasi_experimental_http; default none.
 	// Each is a URL of which the host alone counts: every scheme and port of it is allowed. "insecure:allow-all" stands
@@ -61,6 +68,16 @@ type Module struct {
 	compiled wazero.CompiledModule
 	exports  map[string]api.FunctionDefinition
 	instance wazero.ModuleConfig
+	memory   bool   // the module has one
+	limit    uint64 // bytes of it
+	image    *image // its initial content
+	idle     *pool
+	turns    turns
+
+	recyclable  bool     // an instance can be put back to the initial state
+	globalNames []string // of those that the guest can change
+	globals     []uint64 // their initial values
+
 	missing  []atomic.Bool // the volume was missing, which has been logged
 	outbound *outbound     // nil: no host is allowed
 }
@@ -89,7 +106,7 @@ func Compile(ctx context.Context, wasm []byte, cfg Config) (*Module, error) {
 	if cfg.Memory == 0 {
 		cfg.Memory = defaultMemory
 	}
-	m := &Module{config: cfg, missing: make([]atomic.Bool, len(cfg.Volumes))}
+	m := &Module{config: cfg, missing: make([]atomic.Bool, len(cfg.Volumes)), idle: newPool(), turns: processTurns()}
 	if err := m.compile(ctx, wasm); err != nil {
 		m.Close(ctx)
 		return nil, fmt.Errorf("module %q: %w", cfg.Name, err)
@@ -106,30 +123,85 @@ func (m *Module) compile(ctx context.Context, wasm []byte) error {
 	if err := outline.check(pages); err != nil {
 		return err
 	}
+	m.memory, m.limit = outline.memory, uint64(pages)*pageSize
 	if m.outbound, err = newOutbound(m.config, outboundTimeout); err != nil {
 		return err
 	}
-	rc := wazero.NewRuntimeConfig().
-		WithCoreFeatures(api.CoreFeaturesV2 | experimental.CoreFeaturesExceptionHandling |
-			experimental.CoreFeaturesTailCall | experimental.CoreFeaturesExtendedConst).
-		WithMemoryLimitPages(pages).
-		WithCloseOnContextDone(true).
-		WithDebugInfoEnabled(false) // reading DWARF costs more than all the rest of a cached start
 	if m.config.CompileCache != "" {
 		m.cache, err = wazero.NewCompilationCacheWithDir(m.config.CompileCache)
 		if err != nil {
 			return fmt.Errorf("compile cache: %w", err)
 		}
+	}
+	code, err := m.load(ctx, wasm)
+	if err != nil {
+		return err
+	}
+	if err := m.link(ctx, outline); err != nil {
+		return err
+	}
+	return m.prepare(ctx, code)
+}
+
+// load gives the module to the engine: rewritten or, should that fail, as it is. Then the engine itself watches the context.
+func (m *Module) load(ctx context.Context, wasm []byte) (*instrument.Module, error) {
+	code, err := instrument.Rewrite(wasm)
+	if err == nil {
+		err = m.loadBinary(ctx, code.Binary, false)
+	}
+	if err == nil {
+		return code, nil
+	}
+	if err := m.loadBinary(ctx, wasm, true); err != nil {
+		return nil, compileError(err)
+	}
+	log.G(ctx).WithError(err).WithField("module", m.config.Name).Warn("module cannot be rewritten: its loops run slowly")
+	return &instrument.Module{}, nil
+}
+
+func (m *Module) loadBinary(ctx context.Context, wasm []byte, watch bool) (err error) {
+	rc := wazero.NewRuntimeConfig().
+		WithCoreFeatures(api.CoreFeaturesV2 | experimental.CoreFeaturesExceptionHandling |
+			experimental.CoreFeaturesTailCall | experimental.CoreFeaturesExtendedConst).
+		WithCloseOnContextDone(watch).
+		WithDebugInfoEnabled(false) // reading DWARF costs more than all the rest of a cached start
+	if m.cache != nil {
 		rc = rc.WithCompilationCache(m.cache)
+	}
+	if m.runtime != nil {
+		m.runtime.Close(ctx)
 	}
 	m.runtime = wazero.NewRuntimeWithConfig(ctx, rc)
 	m.compiled, err = m.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, compileWorkers()), wasm)
-	if err != nil {
-		return compileError(err)
-	}
+	return err
+}
+
+// prepare makes the initial state, and the first instance if it can be used again.
+func (m *Module) prepare(ctx context.Context, code *instrument.Module) (err error) {
 	m.exports = m.compiled.ExportedFunctions()
 	m.instance = instanceConfig()
-	return m.link(ctx, outline)
+	if m.image, err = newImage(code.Data); err != nil {
+		return err
+	}
+	// A start function is a part of the guest: it sees the arguments and the environment.
+	m.recyclable = code.Recyclable && !code.Start && !m.config.NoReuse
+	if !m.recyclable {
+		return nil
+	}
+	m.globalNames = code.Globals
+	first, err := m.newInstance()
+	if err != nil {
+		return err
+	}
+	if err := m.instantiate(ctx, first); err != nil {
+		first.close()
+		return fmt.Errorf("does not instantiate: %w", newTrapError(err))
+	}
+	for _, g := range first.globals {
+		m.globals = append(m.globals, g.Get())
+	}
+	m.idle.put(&m.idle.shards[0], first)
+	return nil
 }
 
 // smallMemory is the memory limit of the process (GOMEMLIMIT), in bytes, under which memory matters more than time.
@@ -151,7 +223,8 @@ func compileWorkers() int {
 
 // Run runs one guest from the module's initial state until it ends. It returns nil when the guest returned or exited
 // with status 0, else an *[ExitError], a *[TrapError], an *[EntrypointError] when there is nothing to call,
-// or, when ctx ended first and stopped the guest, an error that wraps ctx.Err() and context.Cause(ctx).
+// a *[LimitError] when it has computed too long, or, when ctx ended first and stopped the guest, an error that wraps
+// ctx.Err() and context.Cause(ctx).
 func (m *Module) Run(ctx context.Context, call *Call) error {
 	entrypoint := call.Entrypoint
 	if entrypoint == "" {
@@ -160,9 +233,12 @@ func (m *Module) Run(ctx context.Context, call *Call) error {
 	if err := m.check(entrypoint); err != nil {
 		return err
 	}
+	if ctx.Err() != nil {
+		return stopped(ctx)
+	}
 	g := m.newGuest(ctx, call)
 	defer g.close()
-	return g.result(g.run(m, entrypoint))
+	return g.run(m, entrypoint)
 }
 
 // Check reports, as an *[EntrypointError], an entrypoint that cannot be called. Every [Module.Run] of it fails the same way.
@@ -187,10 +263,14 @@ func (m *Module) Exports(name string) bool {
 	return ok
 }
 
-// Close frees the module's code and connections. No guest may be running.
+// Close frees the module's code and connections once all guests have ended. None may begin any more.
 func (m *Module) Close(ctx context.Context) (err error) {
 	if m.outbound != nil {
 		m.outbound.client.CloseIdleConnections()
+	}
+	m.idle.close()
+	if m.image != nil {
+		m.image.close()
 	}
 	if m.runtime != nil {
 		err = m.runtime.Close(ctx)

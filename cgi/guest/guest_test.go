@@ -14,6 +14,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/tetratelabs/wazero"
+
+	"containerd-shim-wagi-v1/cgi/guest/instrument"
 )
 
 // programs is the directory of the modules made of testdata's Go programs, and of their compiled code.
@@ -51,8 +55,13 @@ func compileProgram(t testing.TB, name string, cfg Config) *Module {
 	if err := buildPrograms(); err != nil {
 		t.Fatal(err)
 	}
+	return compileCached(t, filepath.Join(programs, name), cfg)
+}
+
+func compileCached(t testing.TB, file string, cfg Config) *Module {
+	t.Helper()
 	cfg.CompileCache = filepath.Join(programs, "cache")
-	return compileFile(t, filepath.Join(programs, name), cfg)
+	return compileFile(t, file, cfg)
 }
 
 func compileFile(t testing.TB, file string, cfg Config) *Module {
@@ -68,6 +77,74 @@ func compileFile(t testing.TB, file string, cfg Config) *Module {
 	}
 	t.Cleanup(func() { m.Close(context.Background()) })
 	return m
+}
+
+// compileUnmodified compiles a module without rewriting it.
+func compileUnmodified(t *testing.T, file string) *Module {
+	t.Helper()
+	wasm, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outline, err := inspect(wasm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &Module{
+		config: Config{Name: filepath.Base(file), Entrypoint: defaultEntrypoint},
+		memory: outline.memory, limit: defaultMemory, idle: newPool(), turns: processTurns(),
+	}
+	if m.cache, err = wazero.NewCompilationCacheWithDir(filepath.Join(programs, "cache")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close(context.Background()) })
+	err = errors.Join(m.loadBinary(t.Context(), wasm, true), m.link(t.Context(), outline), m.prepare(t.Context(), &instrument.Module{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// A guest does the same in an instance that was used before, in one of its own, and in the original module.
+func TestSame(t *testing.T) {
+	if err := buildPrograms(); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		file        string
+		entrypoints []string
+		args        []string
+	}{
+		{"testdata/hello.wasm", []string{"_start"}, nil},
+		{"testdata/start.wasm", []string{"_start"}, []string{"1"}},
+		{"testdata/tables.wasm", []string{"_start"}, nil},
+		{"testdata/secret.wasm", []string{"look", "return", "exit", "unreachable", "bounds"}, nil},
+		{"testdata/misbehave.wasm", []string{"return", "exit0", "exit7", "grow", "fault", "divide", "bounds", "table", "throw", "fresh"}, nil},
+		{filepath.Join(programs, "hello"), []string{"_start"}, nil},
+		{filepath.Join(programs, "story"), []string{"_start"}, []string{"story", "streams", "argument"}},
+	}
+	for _, test := range tests {
+		recycled, fresh := compileCached(t, test.file, Config{}), compileCached(t, test.file, Config{NoReuse: true})
+		unmodified := compileUnmodified(t, test.file)
+		for range 3 {
+			for _, entrypoint := range test.entrypoints {
+				want := outcome(t, unmodified, entrypoint, test.args)
+				for name, m := range map[string]*Module{"recycled": recycled, "fresh": fresh} {
+					if got := outcome(t, m, entrypoint, test.args); got != want {
+						t.Errorf("%s %s %q, %s: got\n%s\nwant\n%s", test.file, entrypoint, test.args, name, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// outcome is what can be seen of a guest.
+func outcome(t *testing.T, m *Module, entrypoint string, args []string) string {
+	var stdout, stderr bytes.Buffer
+	call := &Call{Entrypoint: entrypoint, Args: args, Env: []string{"NAME=value"}, Stdin: strings.NewReader("body"), Stdout: &stdout, Stderr: &stderr}
+	err := m.Run(t.Context(), call)
+	return fmt.Sprintf("%s\n%s\n%v", &stdout, &stderr, err)
 }
 
 func TestRunResult(t *testing.T) {
@@ -362,36 +439,4 @@ func FuzzInspect(f *testing.F) {
 			t.Error("pages without a memory")
 		}
 	})
-}
-
-func BenchmarkRun(b *testing.B) {
-	env := []string{
-		"AUTH_TYPE=", "CONTENT_LENGTH=0", "CONTENT_TYPE=", "GATEWAY_INTERFACE=CGI/1.1", "HTTP_ACCEPT=*/*", "HTTP_HOST=localhost:3000",
-		"HTTP_USER_AGENT=bench", "PATH_INFO=", "PATH_TRANSLATED=", "QUERY_STRING=", "REMOTE_ADDR=127.0.0.1", "REMOTE_HOST=127.0.0.1",
-		"REMOTE_USER=", "REQUEST_METHOD=GET", "SCRIPT_NAME=/hello", "SERVER_NAME=localhost", "SERVER_PORT=3000", "SERVER_PROTOCOL=HTTP/1.1",
-		"SERVER_SOFTWARE=WAGI/1", "X_FULL_URL=http://localhost:3000/hello", "X_MATCHED_ROUTE=/hello", "X_RAW_PATH_INFO=", "HTTP_ACCEPT_ENCODING=gzip",
-	}
-	benches := []struct {
-		name   string
-		module *Module
-	}{
-		{"wat", compileFile(b, "testdata/hello.wasm", Config{})},
-		{"wat-volume", compileFile(b, "testdata/hello.wasm", Config{Volumes: []Volume{{Guest: "/data", Host: b.TempDir()}}})},
-		{"go", compileProgram(b, "hello", Config{})},
-	}
-	for _, bench := range benches {
-		b.Run(bench.name, func(b *testing.B) {
-			b.ReportAllocs()
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					var out bytes.Buffer
-					call := &Call{Args: []string{"/hello"}, Env: env, Stdin: strings.NewReader(""), Stdout: &out}
-					if err := bench.module.Run(b.Context(), call); err != nil || !strings.HasSuffix(out.String(), "\nhello\n") {
-						b.Errorf("got %q, %v", out.String(), err)
-						return
-					}
-				}
-			})
-		})
-	}
 }

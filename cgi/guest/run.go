@@ -15,19 +15,43 @@ import (
 type guest struct {
 	ctx         context.Context
 	call        *Call
-	start       time.Time
 	volumes     []*volume
+	engine      engineContext
 	descriptors []*descriptor // by number; nil: free
-	memory      api.Memory    // set for each system call
-	exit        *ExitError    // nil: proc_exit was not called
+	streams     [3]descriptor
+	table       [8]*descriptor // room for the first descriptors
+	memory      api.Memory     // set for each system call
+	exit        *ExitError     // nil: proc_exit was not called
+	limit       *LimitError    // nil: it has not computed for too long
+	meter       meter
 	http        httpSession
 }
 
 // guestKey is the key of a context under which system calls find their guest.
 type guestKey struct{}
 
+// engineContext is what the engine gets of a guest's context: it looks up the values that it knows in each call.
+type engineContext struct {
+	context.Context
+	guest *guest
+}
+
+// Value finds the guest, and nothing else.
+func (c *engineContext) Value(key any) any {
+	if key == (guestKey{}) {
+		return c.guest
+	}
+	return nil
+}
+
 func (m *Module) newGuest(ctx context.Context, call *Call) *guest {
-	g := &guest{ctx: ctx, call: call, start: time.Now(), http: httpSession{outbound: m.outbound}}
+	g := &guest{
+		ctx: ctx, call: call,
+		meter: meter{turns: m.turns, limit: m.config.CPU, start: time.Now()},
+		http:  httpSession{outbound: m.outbound},
+	}
+	g.engine = engineContext{ctx, g}
+	g.meter.resume()
 	stdin, stdout, stderr := call.Stdin, call.Stdout, call.Stderr
 	if stdin == nil {
 		stdin = bytes.NewReader(nil)
@@ -38,7 +62,8 @@ func (m *Module) newGuest(ctx context.Context, call *Call) *guest {
 	if stderr == nil {
 		stderr = io.Discard
 	}
-	g.descriptors = []*descriptor{{reader: stdin}, {writer: stdout}, {writer: stderr}}
+	g.streams = [...]descriptor{{reader: stdin}, {writer: stdout}, {writer: stderr}}
+	g.descriptors = append(g.table[:0], &g.streams[0], &g.streams[1], &g.streams[2])
 	if !call.NoVolumes {
 		g.openVolumes(m)
 	}
@@ -49,20 +74,24 @@ func (m *Module) newGuest(ctx context.Context, call *Call) *guest {
 func instanceConfig() wazero.ModuleConfig {
 	return wazero.NewModuleConfig().
 		WithName("").               // a named module could run only once at a time
-		WithStartFunctions().       // run calls the entrypoint
+		WithStartFunctions().       // call calls the entrypoint
 		WithRandSource(rand.Reader) // unused, but the default is seeded anew for each instance
 }
 
-// run makes an instance, which runs its start function if it has one, and calls the entrypoint.
+// run runs the guest in an instance, an idle one if there is one.
 func (g *guest) run(m *Module, entrypoint string) error {
-	ctx := context.WithValue(g.ctx, guestKey{}, g)
-	instance, err := m.runtime.InstantiateModule(ctx, m.compiled, m.instance)
-	if err != nil {
-		return err
+	home := m.idle.begin()
+	defer home.running.Done()
+	i := m.idle.take(home)
+	if i == nil {
+		var err error
+		if i, err = m.newInstance(); err != nil {
+			return err
+		}
 	}
-	defer instance.Close(ctx)
-	_, err = instance.ExportedFunction(entrypoint).Call(ctx)
-	return err
+	err := m.call(&g.engine, i, entrypoint)
+	m.release(home, i, err)
+	return g.result(err)
 }
 
 // result says how the guest ended, by the engine's error. The engine ends it by one of two means for many reasons.
@@ -74,6 +103,8 @@ func (g *guest) result(err error) error {
 		return nil
 	case g.exit != nil:
 		return g.exit
+	case g.limit != nil:
+		return g.limit
 	case g.ctx.Err() != nil:
 		return stopped(g.ctx)
 	}
@@ -82,6 +113,7 @@ func (g *guest) result(err error) error {
 
 // close ends what the guest has left open.
 func (g *guest) close() {
+	g.meter.release()
 	for _, d := range g.descriptors {
 		if d != nil {
 			d.close()

@@ -11,6 +11,8 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/sys"
+
+	"containerd-shim-wagi-v1/cgi/guest/instrument"
 )
 
 const (
@@ -118,6 +120,11 @@ func (m *Module) link(ctx context.Context, o outline) error {
 	builders := map[string]wazero.HostModuleBuilder{}
 	for _, i := range m.compiled.ImportedFunctions() {
 		module, name, _ := i.Import()
+		if module == instrument.InterruptModule && name == instrument.InterruptName {
+			builders[module] = m.runtime.NewHostModuleBuilder(module).NewFunctionBuilder().
+				WithGoFunction(api.GoFunc(interrupt), nil, nil).Export(name)
+			continue
+		}
 		f, letters, ok := lookupFunction(module, name)
 		if !ok {
 			return fmt.Errorf("imports the function %q.%q, which the gateway does not have%s", module, name, importHint(module, name))
@@ -249,6 +256,8 @@ func (g *guest) procRaise(params) error {
 }
 
 func (g *guest) schedYield(params) error {
+	g.meter.pause()
+	defer g.meter.resume()
 	runtime.Gosched()
 	return nil
 }

@@ -1,0 +1,129 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/sys"
+)
+
+// renewAfter is how many guests share a function: it keeps the stack of the deepest.
+const renewAfter = 64
+
+// instance is what a guest runs in. It serves one guest after the other, each from the initial state.
+type instance struct {
+	memory     *memory    // nil: the module has none
+	module     api.Module // nil: each guest gets its own
+	globals    []api.MutableGlobal
+	entrypoint string
+	function   api.Function // the entrypoint; nil: not looked up yet
+	runs       int
+}
+
+// newInstance makes an instance without the engine's part.
+func (m *Module) newInstance() (*instance, error) {
+	i := &instance{}
+	if !m.memory {
+		return i, nil
+	}
+	var err error
+	i.memory, err = newMemory(m.image, m.limit)
+	return i, err
+}
+
+// instantiate makes the engine's part, which runs the start function if there is one.
+func (m *Module) instantiate(ctx context.Context, i *instance) (err error) {
+	if i.memory != nil {
+		ctx = experimental.WithMemoryAllocator(ctx, i.memory)
+	}
+	i.module, err = m.runtime.InstantiateModule(ctx, m.compiled, m.instance)
+	if err != nil {
+		i.module = nil
+		return err
+	}
+	for _, name := range m.globalNames {
+		i.globals = append(i.globals, i.module.ExportedGlobal(name).(api.MutableGlobal))
+	}
+	return nil
+}
+
+// call calls the entrypoint.
+func (m *Module) call(ctx context.Context, i *instance, entrypoint string) error {
+	if i.module == nil {
+		if err := m.instantiate(ctx, i); err != nil {
+			return err
+		}
+	}
+	if i.runs++; i.function == nil || i.entrypoint != entrypoint || i.runs%renewAfter == 0 {
+		i.function, i.entrypoint = i.module.ExportedFunction(entrypoint), entrypoint
+	}
+	return i.function.CallWithStack(ctx, nil)
+}
+
+// release puts the instance back to the initial state, for the next guest, or else closes it. The error is the guest's.
+func (m *Module) release(home *shard, i *instance, err error) {
+	if m.config.NoReuse || !intact(err) || m.reset(i) != nil || !m.idle.put(home, i) {
+		i.close()
+	}
+}
+
+// intact says whether the engine has ended a guest in a way that leaves its instance usable. After a fault in the engine
+// or in a system call it is not; after a stack overflow it is, but with some 200 MB of stack.
+func intact(err error) bool {
+	if err == nil {
+		return true
+	}
+	_, exit := errors.AsType[*sys.ExitError](err)
+	return exit || strings.HasPrefix(err.Error(), "wasm error: ")
+}
+
+var errShrink = errors.New("memory is as large as it may be and cannot shrink")
+
+// reset puts the instance back to the initial state.
+func (m *Module) reset(i *instance) error {
+	if !m.recyclable {
+		i.dropModule()
+	}
+	if i.memory != nil {
+		if err := i.memory.reset(); err != nil {
+			return err
+		}
+		if i.module != nil && !i.shrink() {
+			return errShrink
+		}
+	}
+	for n, g := range i.globals {
+		g.Set(m.globals[n])
+	}
+	return nil
+}
+
+// shrink gives the memory the size that a guest begins with. The engine can only grow: it asks for more and gets less.
+func (i *instance) shrink() bool {
+	memory := i.module.Memory()
+	if uint64(memory.Size()) == i.memory.least {
+		return true
+	}
+	i.memory.shrinking = true
+	defer func() { i.memory.shrinking = false }()
+	_, ok := memory.Grow(1)
+	return ok
+}
+
+// dropModule gives the engine's part up. The memory stays.
+func (i *instance) dropModule() {
+	if i.module != nil {
+		_ = i.module.Close(context.Background()) // nothing of it can fail: files are ours
+	}
+	i.module, i.globals, i.function = nil, nil, nil
+}
+
+func (i *instance) close() {
+	i.dropModule()
+	if i.memory != nil {
+		i.memory.close()
+	}
+}

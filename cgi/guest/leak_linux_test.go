@@ -1,0 +1,193 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"containerd-shim-wagi-v1/cgi/wat"
+)
+
+// Whatever guests leave behind and however they end, the next one finds nothing of it.
+func TestLeak(t *testing.T) {
+	ways := map[string]func() dirtyFinder{
+		"scan": func() dirtyFinder { return scanPages(openPagemapOf(t)) },
+		"read": func() dirtyFinder { return readPages(openPagemapOf(t)) },
+		"copy": func() dirtyFinder { return nil },
+	}
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			m := compileFile(t, "testdata/secret.wasm", Config{
+				Memory:  16 * pageSize,
+				CPU:     100 * time.Millisecond,
+				Volumes: []Volume{{Guest: "/data", Host: volumeWithFile(t)}},
+			})
+			if !m.recyclable {
+				t.Fatal("not recyclable")
+			}
+			if m.image.dirty = way(); m.image.dirty != nil {
+				if _, _, err := m.image.dirty(make([]byte, 1), make([]pageRun, 1)); err != nil {
+					t.Skipf("the kernel cannot: %v", err)
+				}
+			}
+			interleave(t, m, 3000)
+			if m.idle.take(&m.idle.shards[0]) == nil {
+				t.Error("no instance was kept")
+			}
+		})
+	}
+}
+
+func openPagemapOf(t *testing.T) *os.File {
+	pagemap, err := openPagemap()
+	if err != nil {
+		t.Skip(err)
+	}
+	return pagemap
+}
+
+func volumeWithFile(t *testing.T) string {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/name", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// interleave runs guests that leave secrets and, after each, one that looks for them, four at a time.
+func interleave(t *testing.T, m *Module, runs int) {
+	endings := []string{"return", "sprinkle", "sprinkle", "exit", "unreachable", "bounds", "recurse", "spin", "read", "grow"}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range runs / 4 {
+				entrypoint := endings[rand.IntN(len(endings))]
+				if entrypoint == "recurse" && rand.IntN(50) > 0 { // takes long
+					continue
+				}
+				leave(m, entrypoint)
+				if err := m.Run(t.Context(), &Call{Entrypoint: "look"}); err != nil {
+					t.Errorf("after %s: %v", entrypoint, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// leave runs a guest, which is stopped by its client, its deadline or its limit if it does not end.
+func leave(m *Module, entrypoint string) {
+	stdin, stdinWriter := io.Pipe()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	switch n := rand.IntN(40); {
+	case n < 20:
+		time.AfterFunc(time.Millisecond, cancel)
+	case n < 39 || entrypoint != "spin":
+		ctx, cancel = context.WithTimeout(ctx, time.Millisecond)
+		defer cancel()
+	}
+	context.AfterFunc(ctx, func() { stdinWriter.CloseWithError(io.ErrUnexpectedEOF) })
+	m.Run(ctx, &Call{Entrypoint: entrypoint, Stdin: stdin})
+}
+
+// What is not put back leads to a new instance, in a memory that was cleared.
+func TestLeakTables(t *testing.T) {
+	m := compileFile(t, "testdata/tables.wasm", Config{})
+	for range 100 {
+		if err := m.Run(t.Context(), &Call{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m.recyclable {
+		t.Error("recyclable")
+	}
+}
+
+// After a reset each byte of a memory is the initial one, also of what the guest cannot reach any more.
+func TestReset(t *testing.T) {
+	m := compileFile(t, "testdata/secret.wasm", Config{})
+	for run := range 3 * sweepAfter {
+		entrypoint := "sprinkle"
+		if run%20 == 0 {
+			entrypoint = "return"
+		}
+		if err := m.Run(t.Context(), &Call{Entrypoint: entrypoint}); err != nil {
+			t.Fatal(err)
+		}
+		i := m.idle.take(&m.idle.shards[0])
+		memory := i.memory.reserved[:i.memory.writable]
+		n := len(m.image.content)
+		if !bytes.Equal(memory[:n], m.image.content) || bytes.Count(memory[n:], []byte{0}) != len(memory)-n {
+			t.Fatalf("run %d (%s) left something", run, entrypoint)
+		}
+		if got := i.module.Memory().Size(); got != 5*pageSize {
+			t.Fatalf("run %d left %d bytes of memory", run, got)
+		}
+		m.idle.put(&m.idle.shards[0], i)
+	}
+}
+
+// Much memory is given back, not copied; the instance stays.
+func TestResetLarge(t *testing.T) {
+	m := compileFile(t, "testdata/secret.wasm", Config{Memory: 2 * maxKept})
+	for range 3 {
+		for _, entrypoint := range []string{"grow", "look"} {
+			if err := m.Run(t.Context(), &Call{Entrypoint: entrypoint}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if i := m.idle.take(&m.idle.shards[0]); i == nil || i.runs != 6 {
+		t.Errorf("got %+v, want an instance that has served all", i)
+	}
+}
+
+// A memory that a guest has grown to the most that its module allows cannot shrink: the instance is not used again.
+func TestResetFull(t *testing.T) {
+	binary, err := wat.Assemble([]byte(`(module (memory 1 2) (func (export "_start")
+		(if (i32.ne (memory.grow (i32.const 1)) (i32.const 1)) (then unreachable))))`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := Compile(t.Context(), binary, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close(t.Context())
+	for range 3 {
+		if err := m.Run(t.Context(), &Call{}); err != nil {
+			t.Fatal(err)
+		}
+		if m.idle.take(&m.idle.shards[0]) != nil {
+			t.Fatal("the instance was kept")
+		}
+	}
+}
+
+func TestIntact(t *testing.T) {
+	m := compileFile(t, "testdata/secret.wasm", Config{Memory: 16 * pageSize})
+	tests := []struct {
+		entrypoint string
+		kept       bool
+	}{
+		{"return", true}, {"exit", true}, {"unreachable", true}, {"bounds", true},
+		{"recurse", false}, // has a stack of 200 MB
+	}
+	for _, test := range tests {
+		m.idle.close()
+		err := m.Run(t.Context(), &Call{Entrypoint: test.entrypoint})
+		if kept := m.idle.take(&m.idle.shards[0]) != nil; kept != test.kept {
+			t.Errorf("%s: %v: kept: %v, want %v", test.entrypoint, err, kept, test.kept)
+		}
+	}
+	if intact(errors.New("nil pointer dereference (recovered by wazero)")) {
+		t.Error("a fault in a system call leaves an instance intact")
+	}
+}

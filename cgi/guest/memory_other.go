@@ -1,0 +1,85 @@
+//go:build !linux
+
+package guest
+
+import (
+	"errors"
+
+	"github.com/tetratelabs/wazero/experimental"
+
+	"containerd-shim-wagi-v1/cgi/guest/instrument"
+)
+
+// maxCopied is how much memory is put back to its initial content, for which all of it is copied.
+const maxCopied = 1 << 20
+
+var errTooLarge = errors.New("memory is too large to be put back")
+
+// image is the initial content of a module's memory. What lies behind it is zero.
+type image struct {
+	content []byte
+}
+
+// newImage lays the segments out, later ones over earlier ones.
+func newImage(segments []instrument.Segment) (*image, error) {
+	i := &image{}
+	for _, s := range segments {
+		if missing := int(s.Offset) + len(s.Bytes) - len(i.content); missing > 0 {
+			i.content = append(i.content, make([]byte, missing)...)
+		}
+		copy(i.content[s.Offset:], s.Bytes)
+	}
+	return i, nil
+}
+
+func (i *image) close() {}
+
+// memory is the linear memory of one guest after the other. It is its own allocator: the engine gets it from [memory.Allocate].
+type memory struct {
+	image     *image
+	limit     uint64
+	bytes     []byte // as many as the guest has
+	least     uint64 // bytes that a guest begins with
+	shrinking bool
+}
+
+// newMemory makes a memory that can grow to limit bytes.
+func newMemory(i *image, limit uint64) (*memory, error) {
+	return &memory{image: i, limit: limit}, nil
+}
+
+// Allocate gives the engine the memory.
+func (m *memory) Allocate(uint64, uint64) experimental.LinearMemory {
+	m.bytes, m.least = nil, 0
+	return m
+}
+
+// Reallocate gives the guest as many bytes, or nil when it may not have them.
+func (m *memory) Reallocate(size uint64) []byte {
+	switch {
+	case m.shrinking:
+		m.bytes = m.bytes[:m.least:m.least]
+	case size > m.limit:
+		return nil
+	case m.least == 0:
+		m.bytes, m.least = make([]byte, size), size
+		copy(m.bytes, m.image.content)
+	default:
+		m.bytes = append(m.bytes, make([]byte, size-uint64(len(m.bytes)))...)
+	}
+	return m.bytes
+}
+
+// Free does nothing: the memory outlives the engine's instance.
+func (m *memory) Free() {}
+
+// reset puts the initial content back.
+func (m *memory) reset() error {
+	if len(m.bytes) > maxCopied {
+		return errTooLarge
+	}
+	clear(m.bytes[copy(m.bytes, m.image.content):])
+	return nil
+}
+
+func (m *memory) close() {}

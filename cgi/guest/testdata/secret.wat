@@ -1,0 +1,82 @@
+;; Guests that leave something in all that an instance has, each ending in another way, and one that looks for it.
+(module
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (import "wasi_snapshot_preview1" "random_get" (func $random_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_fdstat_get" (func $fd_fdstat_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_readdir" (func $fd_readdir (param i32 i32 i32 i64 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_open" (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (memory 5)
+  (global $i32 (mut i32) (i32.const 1))
+  (global $i64 (export "i64") (mut i64) (i64.const 2))
+  (global $f32 (mut f32) (f32.const 3))
+  (global $f64 (export "f64") (mut f64) (f64.const 4))
+  ;; In the first page and across the border of two, the second laid over the first.
+  (data (i32.const 16) "initial")
+  (data (i32.const 4090) "xxxxxxxxxxxx")
+  (data (i32.const 4094) "across")
+  (data (i32.const 70000) "name")
+
+  ;; Puts secrets everywhere: into each byte, into new pages, globals and the table of files.
+  (func $spoil
+    (global.set $i32 (i32.const 0x5ec))
+    (global.set $i64 (i64.const 0x5ec))
+    (global.set $f32 (f32.const 0x5ec))
+    (global.set $f64 (f64.const 0x5ec))
+    (drop (call $path_open (i32.const 3) (i32.const 1) (i32.const 70000) (i32.const 4) (i32.const 1) (i64.const -1) (i64.const -1) (i32.const 0) (i32.const 0)))
+    (drop (call $fd_readdir (i32.const 3) (i32.const 0) (i32.const 100) (i64.const 0) (i32.const 200)))
+    (drop (memory.grow (i32.const 3)))
+    (memory.fill (i32.const 0) (i32.const 0x5e) (i32.mul (memory.size) (i32.const 65536))))
+
+  ;; Writes to 16 places that are drawn, and reads from as many: pages that were only read, written to, and untouched.
+  (func $sprinkle (local $n i32) (local $sum i32)
+    (global.set $i32 (i32.const 0x5ec))
+    (loop $again
+      (drop (call $random_get (i32.const 327600) (i32.const 8)))
+      (i32.store8 (i32.rem_u (i32.load (i32.const 327600)) (i32.const 327680)) (i32.const 0x5e))
+      (local.set $sum (i32.add (local.get $sum) (i32.load8_u (i32.rem_u (i32.load (i32.const 327604)) (i32.const 327680)))))
+      (local.set $n (i32.add (local.get $n) (i32.const 1)))
+      (br_if $again (i32.lt_u (local.get $n) (i32.const 16)))))
+
+  (func (export "return") (call $spoil))
+  (func (export "sprinkle") (call $sprinkle))
+  (func (export "exit") (call $spoil) (call $proc_exit (i32.const 7)))
+  (func (export "unreachable") (call $spoil) unreachable)
+  (func (export "bounds") (call $spoil) (drop (i32.load (i32.const -1))))
+  (func $recurse (export "recurse") (call $recurse) (call $spoil))
+  (func (export "spin") (call $spoil) (loop $again (br $again)))
+  (func (export "read") (call $spoil)
+    (i32.store (i32.const 0) (i32.const 100))
+    (i32.store (i32.const 4) (i32.const 65536))
+    (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8))))
+  ;; Takes as much memory as there is.
+  (func (export "grow") (loop $again (br_if $again (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) (call $spoil))
+
+  ;; Exits with the number of what it finds.
+  (func $expect (param $number i32) (param $fresh i32)
+    (if (i32.eqz (local.get $fresh)) (then (call $proc_exit (local.get $number)))))
+  (func (export "look")
+    (local $at i32)
+    (call $expect (i32.const 1) (i32.eq (memory.size) (i32.const 5)))
+    (call $expect (i32.const 2) (i32.eq (global.get $i32) (i32.const 1)))
+    (call $expect (i32.const 3) (i64.eq (global.get $i64) (i64.const 2)))
+    (call $expect (i32.const 4) (f32.eq (global.get $f32) (f32.const 3)))
+    (call $expect (i32.const 5) (f64.eq (global.get $f64) (f64.const 4)))
+    (call $expect (i32.const 6) (i64.eq (i64.load (i32.const 16)) (i64.const 0x6c616974696e69)))
+    (call $expect (i32.const 7) (i64.eq (i64.load (i32.const 4088)) (i64.const 0x6361787878780000)))
+    (call $expect (i32.const 8) (i64.eq (i64.load (i32.const 4096)) (i64.const 0x787873736f72)))
+    (call $expect (i32.const 9) (i64.eq (i64.load (i32.const 70000)) (i64.const 0x656d616e)))
+    (i64.store (i32.const 16) (i64.const 0))
+    (i64.store (i32.const 4088) (i64.const 0))
+    (i64.store (i32.const 4096) (i64.const 0))
+    (i64.store (i32.const 70000) (i64.const 0))
+    (loop $again
+      (call $expect (i32.const 10) (i64.eqz (i64.load (local.get $at))))
+      (local.set $at (i32.add (local.get $at) (i32.const 8)))
+      (br_if $again (i32.lt_u (local.get $at) (i32.const 327680))))
+    (call $expect (i32.const 11) (i32.eq (call $fd_fdstat_get (i32.const 4) (i32.const 0)) (i32.const 8)))
+    (drop (memory.grow (i32.const 3)))
+    (loop $again
+      (call $expect (i32.const 12) (i64.eqz (i64.load (local.get $at))))
+      (local.set $at (i32.add (local.get $at) (i32.const 8)))
+      (br_if $again (i32.lt_u (local.get $at) (i32.const 524288))))))
