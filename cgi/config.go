@@ -42,6 +42,8 @@ type Module struct {
 	AllowedHosts       []string // URLs whose hosts the module may send requests to; default none
 	HTTPMaxConcurrency int      // responses to those a guest may have open at a time; default 64
 
+	NoReuse bool // give each guest a new instance, instead of one that was put back to its initial state
+
 	Limits // zero: those of Config
 
 	Position string // where it is configured, "modules.toml:3:1", for errors
@@ -50,6 +52,7 @@ type Module struct {
 // Limits bound one module's guests. A negative value means no limit, except for Queue.
 type Limits struct {
 	Timeout        time.Duration // from the request's head to the end of the guest; default 30 s
+	CPU            time.Duration // computing of a guest; default no limit
 	Memory         int64         // bytes of linear memory of a guest; default 256 MiB, most 4 GiB
 	MaxBody        int64         // bytes of a request body; default 1 GiB
 	MaxOutput      int64         // bytes a guest may print; default 1 GiB
@@ -72,6 +75,7 @@ var defaultLimits = Limits{
 func (l Limits) or(defaults Limits) Limits {
 	return Limits{
 		Timeout:        cmp.Or(l.Timeout, defaults.Timeout),
+		CPU:            cmp.Or(l.CPU, defaults.CPU),
 		Memory:         cmp.Or(l.Memory, defaults.Memory),
 		MaxBody:        cmp.Or(l.MaxBody, defaults.MaxBody),
 		MaxOutput:      cmp.Or(l.MaxOutput, defaults.MaxOutput),

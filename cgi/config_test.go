@@ -25,7 +25,9 @@ volumes = { "/data" = "data", "/lib" = "lib:ro" }
 allowed_hosts = ["https://a.example", "http://b.example:8080"]
 http_max_concurrency = 3
 repository = "elsewhere"
+reuse = false
 timeout = "none"
+cpu = "3s"
 memory = 1_048_576
 max_body = "1kB"
 max_output = "2 GiB"
@@ -58,15 +60,17 @@ func TestParseConfig(t *testing.T) {
 			AllowedHosts:       []string{"https://a.example", "http://b.example:8080"},
 			HTTPMaxConcurrency: 3,
 
-			Limits:   Limits{Timeout: -1, Memory: 1 << 20, MaxBody: 1000, MaxOutput: 2 << 30, MaxConcurrency: 7, Queue: 9},
+			NoReuse: true,
+
+			Limits:   Limits{Timeout: -1, CPU: 3 * time.Second, Memory: 1 << 20, MaxBody: 1000, MaxOutput: 2 << 30, MaxConcurrency: 7, Queue: 9},
 			Position: "m.toml:7:3",
 		}, {
-			Route: "b", Module: "b.wasm", Argv: &empty, Position: "m.toml:26:3",
+			Route: "b", Module: "b.wasm", Argv: &empty, Position: "m.toml:28:3",
 		}},
 		Warnings: []string{
 			`m.toml:1:1: key "default_host" has no effect`,
 			`m.toml:15:1: key "repository" has no effect`,
-			`m.toml:26:3: route "b" can never match: it does not begin with /`,
+			`m.toml:28:3: route "b" can never match: it does not begin with /`,
 		},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -100,6 +104,7 @@ func TestParseConfigErrors(t *testing.T) {
 		{module + "timeout = '-1s'", `m.toml:4:1: key "timeout": want a duration such as "30s", or "none", not "-1s"`},
 		{module + "max_body = '64M'", `m.toml:4:1: key "max_body": want a size such as "64MiB", or "none", not "64M"`},
 		{module + "max_body = 1.5", `m.toml:4:1: key "max_body": want a size such as "64MiB", or "none", not 1.5`},
+		{module + "reuse = 'no'", `m.toml:4:1: key "reuse": want true or false, not "no"`},
 		{module + "memory = '1KiB'", `m.toml:4:1: key "memory": want "64KiB" to "4GiB", not "1KiB"`},
 		{module + "max_concurrency = 0", `m.toml:4:1: key "max_concurrency": want a number of requests from 1, or "none", not 0`},
 		{module + "allowed_hosts = 'a'", `m.toml:4:1: key "allowed_hosts": want an array of strings, not "a"`},

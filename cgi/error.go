@@ -3,6 +3,8 @@ package cgi
 import (
 	"errors"
 	"net/http"
+
+	"containerd-shim-wagi-v1/cgi/guest"
 )
 
 // failure is why a request got no response from its script: the log has the reason, the client only the status.
@@ -38,6 +40,9 @@ func statusOf(err error) int {
 	var f *failure
 	if errors.As(err, &f) {
 		return f.status
+	}
+	if _, ok := errors.AsType[*guest.LimitError](err); ok {
+		return http.StatusGatewayTimeout
 	}
 	return http.StatusInternalServerError
 }

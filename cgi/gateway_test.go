@@ -86,6 +86,7 @@ func TestFailureStatus(t *testing.T) {
 	}{
 		{"good", "", "", http.StatusOK},
 		{"timeout", `timeout = "50ms"`, "?spin", http.StatusGatewayTimeout},
+		{"cpu", `cpu = "20ms"`, "?spin", http.StatusGatewayTimeout},
 		{"head too large", "", "?head", http.StatusInternalServerError},
 	}
 	for _, test := range tests {

@@ -161,6 +161,8 @@ func newModule(ctx context.Context, c *compiler, cfg *Config, configured Module)
 		Memory:       m.memory(),
 		Volumes:      volumes,
 		CompileCache: cfg.CompileCache,
+		CPU:          m.CPU,
+		NoReuse:      m.NoReuse,
 
 		AllowedHosts:       m.AllowedHosts,
 		HTTPMaxConcurrency: m.HTTPMaxConcurrency,

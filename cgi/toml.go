@@ -33,6 +33,7 @@ var moduleKeys = setters[Module]{
 	"environment":          func(v value, m *Module) error { return v.environment(&m.Environment) },
 	"allowed_hosts":        func(v value, m *Module) error { return v.texts(&m.AllowedHosts) },
 	"http_max_concurrency": func(v value, m *Module) error { return v.responses(&m.HTTPMaxConcurrency) },
+	"reuse":                func(v value, m *Module) error { return v.not(&m.NoReuse) },
 	"bindle_server":        ignored[Module],
 	"repository":           ignored[Module],
 	"host":                 ignored[Module],
@@ -41,6 +42,7 @@ var moduleKeys = setters[Module]{
 // limitKeys stand at the top, for all modules, and in each module.
 var limitKeys = setters[Limits]{
 	"timeout":         func(v value, l *Limits) error { return v.duration(&l.Timeout) },
+	"cpu":             func(v value, l *Limits) error { return v.duration(&l.CPU) },
 	"memory":          func(v value, l *Limits) error { return v.memory(&l.Memory) },
 	"max_body":        func(v value, l *Limits) error { return v.size(&l.MaxBody) },
 	"max_output":      func(v value, l *Limits) error { return v.size(&l.MaxOutput) },
@@ -359,6 +361,16 @@ func (v value) count(n *int) error {
 		return v.wantf(`a number of requests from 1, or "none"`)
 	}
 	*n = int(count)
+	return nil
+}
+
+// not stores the opposite of a boolean.
+func (v value) not(b *bool) error {
+	content, ok := v.content.(bool)
+	if !ok {
+		return v.wantf("true or false")
+	}
+	*b = !content
 	return nil
 }
 

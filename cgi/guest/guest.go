@@ -40,7 +40,7 @@ type Config struct {
 	Volumes      []Volume // directories the guests see
 	CompileCache string   // directory that keeps compiled code; default none
 
-	CPU     time.Duration // that a guest may compute; default no limit. Waiting for input, output or a turn does not count
+	CPU     time.Duration // that a guest may compute; default and negative: no limit. Waiting for input, output or a turn does not count
 	NoReuse bool          // give each guest an instance and a memory that no other has had; what it does is the same
 
 	// AllowedHosts are the hosts that guests may send HTTP requests to, by wasi_experimental_http; default none.
