@@ -70,13 +70,15 @@ type Module struct {
 	instance wazero.ModuleConfig
 	memory   bool   // the module has one
 	limit    uint64 // bytes of it
+	least    uint64 // bytes that it has in the initial state; 0: as many as the module says
 	image    *image // its initial content
 	idle     *pool
 	turns    turns
 
-	recyclable  bool     // an instance can be put back to the initial state
-	globalNames []string // of those that the guest can change
-	globals     []uint64 // their initial values
+	initializers []string // exported functions that lead to the initial state
+	recyclable   bool     // an instance can be put back to the initial state
+	globalNames  []string // of those that the guest can change
+	globals      []uint64 // their initial values
 
 	missing  []atomic.Bool // the volume was missing, which has been logged
 	outbound *outbound     // nil: no host is allowed
@@ -184,23 +186,23 @@ func (m *Module) prepare(ctx context.Context, code *instrument.Module) (err erro
 		return err
 	}
 	// A start function is a part of the guest: it sees the arguments and the environment.
-	m.recyclable = code.Recyclable && !code.Start && !m.config.NoReuse
-	if !m.recyclable {
+	m.recyclable = code.Recyclable && !code.Start
+	m.initializers = m.findInitializers()
+	if !m.recyclable && m.initializers == nil {
 		return nil
 	}
 	m.globalNames = code.Globals
-	first, err := m.newInstance()
+	first, err := m.newInitialized(ctx)
 	if err != nil {
 		return err
-	}
-	if err := m.instantiate(ctx, first); err != nil {
-		first.close()
-		return fmt.Errorf("does not instantiate: %w", newTrapError(err))
 	}
 	for _, g := range first.globals {
 		m.globals = append(m.globals, g.Get())
 	}
-	m.idle.put(&m.idle.shards[0], first)
+	if m.recyclable && m.initializers != nil {
+		return m.snapshot(first)
+	}
+	m.release(&m.idle.shards[0], first, nil)
 	return nil
 }
 

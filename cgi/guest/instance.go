@@ -47,20 +47,42 @@ func (m *Module) instantiate(ctx context.Context, i *instance) (err error) {
 	for _, name := range m.globalNames {
 		i.globals = append(i.globals, i.module.ExportedGlobal(name).(api.MutableGlobal))
 	}
+	m.restoreGlobals(i)
+	return m.growToLeast(i)
+}
+
+// growToLeast gives the memory the size that it has in the initial state, if that is more than the module says.
+func (m *Module) growToLeast(i *instance) error {
+	if i.memory == nil || m.least <= i.memory.least {
+		return nil
+	}
+	if _, ok := i.module.Memory().Grow(uint32((m.least - i.memory.least) / pageSize)); !ok {
+		return errors.New("memory cannot grow to its initial size")
+	}
+	i.memory.least = m.least
 	return nil
 }
 
-// call calls the entrypoint.
-func (m *Module) call(ctx context.Context, i *instance, entrypoint string) error {
+func (m *Module) restoreGlobals(i *instance) {
+	for n, value := range m.globals {
+		i.globals[n].Set(value)
+	}
+}
+
+// call calls the entrypoint for a guest.
+func (m *Module) call(g *guest, i *instance, entrypoint string) error {
 	if i.module == nil {
-		if err := m.instantiate(ctx, i); err != nil {
+		if err := m.instantiate(&g.engine, i); err != nil {
+			return err
+		}
+		if err := m.initializeEach(g.ctx, i); err != nil {
 			return err
 		}
 	}
 	if i.runs++; i.function == nil || i.entrypoint != entrypoint || i.runs%renewAfter == 0 {
 		i.function, i.entrypoint = i.module.ExportedFunction(entrypoint), entrypoint
 	}
-	return i.function.CallWithStack(ctx, nil)
+	return i.function.CallWithStack(&g.engine, nil)
 }
 
 // release puts the instance back to the initial state, for the next guest, or else closes it. The error is the guest's.
@@ -86,30 +108,31 @@ var errShrink = errors.New("memory is as large as it may be and cannot shrink")
 func (m *Module) reset(i *instance) error {
 	if !m.recyclable {
 		i.dropModule()
+		if i.memory == nil {
+			return nil
+		}
+		return i.memory.reset()
 	}
 	if i.memory != nil {
 		if err := i.memory.reset(); err != nil {
 			return err
 		}
-		if i.module != nil && !i.shrink() {
+		if !i.shrink() {
 			return errShrink
 		}
 	}
-	for n, g := range i.globals {
-		g.Set(m.globals[n])
-	}
+	m.restoreGlobals(i)
 	return nil
 }
 
 // shrink gives the memory the size that a guest begins with. The engine can only grow: it asks for more and gets less.
 func (i *instance) shrink() bool {
-	memory := i.module.Memory()
-	if uint64(memory.Size()) == i.memory.least {
+	if uint64(len(i.memory.content())) == i.memory.least {
 		return true
 	}
 	i.memory.shrinking = true
 	defer func() { i.memory.shrinking = false }()
-	_, ok := memory.Grow(1)
+	_, ok := i.module.Memory().Grow(1)
 	return ok
 }
 

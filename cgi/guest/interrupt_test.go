@@ -11,14 +11,12 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"containerd-shim-wagi-v1/cgi/wat"
 )
 
 // A guest that computes stops within 10 ms, however it goes round, and also while twice as many guests as there are
 // processors wait for their turn.
 func TestStopSoon(t *testing.T) {
-	binary, err := wat.Assemble([]byte(`(module
+	m, err := compileText(t, `(module
 		(type $void (func))
 		(table 1 funcref)
 		(elem (i32.const 0) $indirect)
@@ -29,15 +27,10 @@ func TestStopSoon(t *testing.T) {
 		(func (export "loop") (loop $again (br $again)))
 		(func (export "fib") (drop (call $fib (i32.const 60))))
 		(func $tail (export "tail") (return_call $tail))
-		(func (export "indirect") (call $indirect)))`))
+		(func (export "indirect") (call $indirect)))`, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := Compile(t.Context(), binary, Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close(context.Background())
 	ctx, cancel := context.WithCancel(t.Context())
 	var spinners sync.WaitGroup
 	defer spinners.Wait()

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"containerd-shim-wagi-v1/cgi/wat"
 )
 
 // Whatever guests leave behind and however they end, the next one finds nothing of it.
@@ -151,22 +149,33 @@ func TestResetLarge(t *testing.T) {
 
 // A memory that a guest has grown to the most that its module allows cannot shrink: the instance is not used again.
 func TestResetFull(t *testing.T) {
-	binary, err := wat.Assemble([]byte(`(module (memory 1 2) (func (export "_start")
-		(if (i32.ne (memory.grow (i32.const 1)) (i32.const 1)) (then unreachable))))`))
+	m, err := compileText(t, `(module (memory 1 2) (func (export "_start")
+		(if (i32.ne (memory.grow (i32.const 1)) (i32.const 1)) (then unreachable))))`, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := Compile(t.Context(), binary, Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close(t.Context())
 	for range 3 {
 		if err := m.Run(t.Context(), &Call{}); err != nil {
 			t.Fatal(err)
 		}
 		if m.idle.take(&m.idle.shards[0]) != nil {
 			t.Fatal("the instance was kept")
+		}
+	}
+}
+
+// A memory that begins with nothing shrinks to nothing.
+func TestResetEmpty(t *testing.T) {
+	m, err := compileText(t, `(module (memory 0) (func (export "_start")
+		(if (i32.ne (memory.grow (i32.const 1)) (i32.const 0)) (then unreachable))
+		(if (i32.load (i32.const 8)) (then unreachable))
+		(i32.store (i32.const 8) (i32.const 1))))`, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := m.Run(t.Context(), &Call{}); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

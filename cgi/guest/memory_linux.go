@@ -114,9 +114,9 @@ func newMemory(i *image, limit uint64) (*memory, error) {
 	return m, nil
 }
 
-// Allocate gives the engine the memory.
-func (m *memory) Allocate(uint64, uint64) experimental.LinearMemory {
-	m.least = 0
+// Allocate gives the engine the memory. What it suggests as capacity is what guests begin with.
+func (m *memory) Allocate(least, _ uint64) experimental.LinearMemory {
+	m.least = least
 	return m
 }
 
@@ -134,15 +134,17 @@ func (m *memory) Reallocate(size uint64) []byte {
 		}
 		m.writable = size
 	}
-	if m.least == 0 {
-		m.least = size
-	}
 	m.size = size
 	return m.reserved[:size:size]
 }
 
 // Free does nothing: the memory outlives the engine's instance.
 func (m *memory) Free() {}
+
+// content is what the guest sees.
+func (m *memory) content() []byte {
+	return m.reserved[:m.size]
+}
 
 // reset puts the initial content back. What the guest has not written to is not touched.
 func (m *memory) reset() error {

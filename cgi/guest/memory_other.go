@@ -48,9 +48,9 @@ func newMemory(i *image, limit uint64) (*memory, error) {
 	return &memory{image: i, limit: limit}, nil
 }
 
-// Allocate gives the engine the memory.
-func (m *memory) Allocate(uint64, uint64) experimental.LinearMemory {
-	m.bytes, m.least = nil, 0
+// Allocate gives the engine the memory. What it suggests as capacity is what guests begin with.
+func (m *memory) Allocate(least, _ uint64) experimental.LinearMemory {
+	m.bytes, m.least = nil, least
 	return m
 }
 
@@ -61,17 +61,28 @@ func (m *memory) Reallocate(size uint64) []byte {
 		m.bytes = m.bytes[:m.least:m.least]
 	case size > m.limit:
 		return nil
-	case m.least == 0:
-		m.bytes, m.least = make([]byte, size), size
-		copy(m.bytes, m.image.content)
 	default:
-		m.bytes = append(m.bytes, make([]byte, size-uint64(len(m.bytes)))...)
+		m.grow(size)
 	}
 	return m.bytes
 }
 
+// grow adds what the image has there, then zeros. The first size may be less than the image.
+func (m *memory) grow(size uint64) {
+	old := len(m.bytes)
+	m.bytes = append(m.bytes, make([]byte, size-uint64(old))...)
+	if old < len(m.image.content) {
+		copy(m.bytes[old:], m.image.content[old:])
+	}
+}
+
 // Free does nothing: the memory outlives the engine's instance.
 func (m *memory) Free() {}
+
+// content is what the guest sees.
+func (m *memory) content() []byte {
+	return m.bytes
+}
 
 // reset puts the initial content back.
 func (m *memory) reset() error {

@@ -89,7 +89,7 @@ func (g *guest) run(m *Module, entrypoint string) error {
 			return err
 		}
 	}
-	err := m.call(&g.engine, i, entrypoint)
+	err := m.call(g, i, entrypoint)
 	m.release(home, i, err)
 	return g.result(err)
 }
