@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/containerd/log"
@@ -43,6 +44,8 @@ func Main() {
 	}
 	// Without a limit, or without cgroups, Go has none.
 	_, _ = memlimit.Set(memlimit.WithRatio(memoryShare))
+	// A guest that computes keeps a processor of Go's; requests and health checks need another.
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	root := rootCommand()
 	root.SetArgs(expandValues(root, os.Args[1:]))
 	os.Exit(report(root.Execute()))
