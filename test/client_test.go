@@ -27,6 +27,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"containerd-shim-wagi-v1/test/machine"
 )
 
 // A caller is how one generation of containerd starts a shim and talks to it.
@@ -153,7 +155,7 @@ func (c *client) close(t *testing.T) {
 	if _, err := c.run(nil, "-bundle", c.bundle(), "delete"); err != nil {
 		t.Error(err)
 	}
-	if err := within(patience, c.clean); err != nil {
+	if err := machine.Within(machine.Patience, c.clean); err != nil {
 		t.Error(err)
 	}
 }
@@ -259,10 +261,10 @@ func unpack(dir string) error {
 
 // run runs the shim's command with the flags and variables that every containerd gives it.
 func (c *client) run(stdin []byte, args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), machine.Patience)
 	defer cancel()
 	flags := []string{"-namespace", c.ns, "-address", c.grpc(), "-publish-binary", "/usr/bin/containerd", "-id", c.id}
-	cmd := exec.CommandContext(ctx, out("containerd-shim-wagi-v1"), append(flags, args...)...)
+	cmd := exec.CommandContext(ctx, machine.Out("containerd-shim-wagi-v1"), append(flags, args...)...)
 	cmd.Dir = c.bundle()
 	cmd.Env = append(os.Environ(), "TTRPC_ADDRESS="+c.ttrpc(), "GRPC_ADDRESS="+c.grpc(), "NAMESPACE="+c.ns, "MAX_SHIM_VERSION=2", "TMPDIR="+c.temp())
 	cmd.Stdin = bytes.NewReader(stdin)
@@ -279,7 +281,7 @@ func (c *client) run(stdin []byte, args ...string) ([]byte, error) {
 
 // call calls a method of the task API.
 func (c *client) call(method string, request, response any) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), machine.Patience)
 	defer cancel()
 	return c.shim.Call(ctx, c.service, method, request, response)
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"containerd-shim-wagi-v1/test/machine"
 )
 
 const home = "http://127.0.0.1:3000/"
@@ -62,7 +64,7 @@ func (d *daemon) pid(t *testing.T, id string) int {
 // state waits until a task is in the state.
 func (d *daemon) state(t *testing.T, id, want string) {
 	t.Helper()
-	await(t, func() error {
+	machine.Await(t, func() error {
 		if _, got := d.task(t, id); got != want {
 			return fmt.Errorf("task %s is %s, want %s", id, got, want)
 		}
@@ -71,21 +73,21 @@ func (d *daemon) state(t *testing.T, id, want string) {
 }
 
 // expect fails the test unless a command ended with the status and wrote the texts on standard output and standard error.
-func (r result) expect(t *testing.T, code int, stdout, stderr string) {
+func expect(t *testing.T, r machine.Result, code int, stdout, stderr string) {
 	t.Helper()
-	if r.code != code || r.out != stdout || !strings.Contains(r.err, stderr) {
-		t.Errorf("got exit status %d, %q, %q, want %d, %q, %q", r.code, r.out, r.err, code, stdout, stderr)
+	if r.Code != code || r.Out != stdout || !strings.Contains(r.Err, stderr) {
+		t.Errorf("got exit status %d, %q, %q, want %d, %q, %q", r.Code, r.Out, r.Err, code, stdout, stderr)
 	}
 }
 
 func TestRun(t *testing.T) {
 	each(t, func(t *testing.T, d *daemon) {
 		for _, runtime := range []string{runc, wagi} {
-			d.try(container(runtime, "native", foreground, "/native", "exit", "7", "bye")...).expect(t, 7, "out: bye\n", "err: bye")
-			await(t, d.clean)
+			expect(t, d.try(container(runtime, "native", foreground, "/native", "exit", "7", "bye")...), 7, "out: bye\n", "err: bye")
+			machine.Await(t, d.clean)
 		}
-		d.try(container(wagi, "command", foreground, "/command.wat", "a", "b")...).expect(t, 3, "/command.wat\x00a\x00b\x00", "")
-		await(t, d.clean)
+		expect(t, d.try(container(wagi, "command", foreground, "/command.wat", "a", "b")...), 3, "/command.wat\x00a\x00b\x00", "")
+		machine.Await(t, d.clean)
 	})
 }
 
@@ -132,7 +134,7 @@ func TestDetached(t *testing.T) {
 		d.state(t, "web", "STOPPED")
 		d.ctr(t, "task", "delete", "web")
 		d.ctr(t, "container", "delete", "web")
-		await(t, d.clean)
+		machine.Await(t, d.clean)
 	})
 }
 
@@ -149,13 +151,13 @@ func TestKill(t *testing.T) {
 				t.Errorf("native after %s: exit status %d, want %d", test.signal, got, test.code)
 			}
 			web := d.session(t, container(wagi, "web", foreground)...)
-			await(t, func() error { return d.try("task", "ps", "web").error() })
+			machine.Await(t, func() error { return d.try("task", "ps", "web").Error() })
 			want(t, browser(network(d.pid(t, "web"))), home, "hello\n")
 			d.ctr(t, "task", "kill", "--signal", test.signal, "web")
 			if got := web.code(); got != test.code {
 				t.Errorf("gateway after %s: exit status %d, want %d", test.signal, got, test.code)
 			}
-			await(t, d.clean)
+			machine.Await(t, d.clean)
 		}
 	})
 }
@@ -164,7 +166,7 @@ func TestKill(t *testing.T) {
 func TestDrain(t *testing.T) {
 	each(t, func(t *testing.T, d *daemon) {
 		web := d.session(t, container(wagi, "web", foreground)...)
-		await(t, func() error { return d.try("task", "ps", "web").error() })
+		machine.Await(t, func() error { return d.try("task", "ps", "web").Error() })
 		client := browser(network(d.pid(t, "web")))
 		want(t, client, home, "hello\n")
 		answer := make(chan string)
@@ -187,8 +189,8 @@ func TestExec(t *testing.T) {
 	each(t, func(t *testing.T, d *daemon) {
 		d.serve(t, "web")
 		exec := func(args ...string) []string { return append([]string{"task", "exec", "--exec-id", "e"}, args...) }
-		d.try(exec("web", "/native", "exit", "5", "bye")...).expect(t, 5, "out: bye\n", "err: bye")
-		d.try(exec("web", "/command.wat", "a")...).expect(t, 2, "/command.wat\x00a\x00", "")
+		expect(t, d.try(exec("web", "/native", "exit", "5", "bye")...), 5, "out: bye\n", "err: bye")
+		expect(t, d.try(exec("web", "/command.wat", "a")...), 2, "/command.wat\x00a\x00", "")
 		if text := d.ctr(t, exec("web", "wagi", "version")...); !strings.Contains(text, "wagi") {
 			t.Errorf("wagi version: %q", text)
 		}
@@ -207,7 +209,7 @@ func TestTerminal(t *testing.T) {
 		if code != 0 || !strings.Contains(text, "terminal: true") {
 			t.Errorf("exit status %d\n%s", code, text)
 		}
-		await(t, d.clean)
+		machine.Await(t, d.clean)
 	})
 }
 
@@ -312,7 +314,7 @@ func TestPod(t *testing.T) {
 		client := d.pod(t)
 		pod, web := d.pid(t, "pod"), d.pid(t, "web")
 		shared := append(foreground, "--with-ns", "network:"+network(pod))
-		d.try(container(wagi, "sidecar", member("container", shared), "/native", "get", home)...).expect(t, 0, "hello\n", "")
+		expect(t, d.try(container(wagi, "sidecar", member("container", shared), "/native", "get", home)...), 0, "hello\n", "")
 		for _, pid := range []int{pod, web} {
 			if got, want := parent(t, pid), d.shim(t, "pod"); got != want {
 				t.Errorf("process %d belongs to the shim %d, want %d", pid, got, want)
@@ -341,7 +343,7 @@ func TestGroup(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.ctr(t, "task", "exec", "--exec-id", "wagi", "two", "wagi", "routes")
-		d.try("task", "exec", "--exec-id", "native", "two", "/native", "exit", "5").expect(t, 5, "out: \n", "")
+		expect(t, d.try("task", "exec", "--exec-id", "native", "two", "/native", "exit", "5"), 5, "out: \n", "")
 	})
 }
 
@@ -376,8 +378,8 @@ func TestRestart(t *testing.T) {
 			t.Errorf("pid %d, want %d", got, pid)
 		}
 		want(t, client, home, "hello\n")
-		d.try("task", "exec", "--exec-id", "e", "web", "/native", "exit", "5").expect(t, 5, "out: \n", "")
-		await(t, func() error {
+		expect(t, d.try("task", "exec", "--exec-id", "e", "web", "/native", "exit", "5"), 5, "out: \n", "")
+		machine.Await(t, func() error {
 			_, ours := d.task(t, "ours")
 			_, theirs := d.task(t, "theirs")
 			if ours != theirs || ours == "RUNNING" {
@@ -387,8 +389,8 @@ func TestRestart(t *testing.T) {
 		})
 		d.ctr(t, "task", "kill", "--signal", "SIGKILL", "web")
 		d.state(t, "web", "STOPPED")
-		if r := d.try("task", "delete", "web"); !strings.Contains(r.err, "137") {
-			t.Errorf("exit status 137 is not in %q", r.err)
+		if r := d.try("task", "delete", "web"); !strings.Contains(r.Err, "137") {
+			t.Errorf("exit status 137 is not in %q", r.Err)
 		}
 	})
 }
@@ -406,7 +408,7 @@ func TestShimKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		await(t, d.clean)
+		machine.Await(t, d.clean)
 		for _, id := range []string{"alone", "pod"} {
 			if _, err := os.Stat(d.shimSocket(id)); err == nil {
 				t.Errorf("the socket of %s stays", id)
@@ -421,7 +423,7 @@ func TestFifty(t *testing.T) {
 		for i := range 50 {
 			wait.Go(func() {
 				id := fmt.Sprintf("c%d", i)
-				if err := d.try(container(wagi, id, background)...).error(); err != nil {
+				if err := d.try(container(wagi, id, background)...).Error(); err != nil {
 					t.Errorf("run %s: %v", id, err)
 				}
 				if err := d.remove(id); err != nil {
@@ -430,7 +432,7 @@ func TestFifty(t *testing.T) {
 			})
 		}
 		wait.Wait()
-		await(t, d.clean)
+		machine.Await(t, d.clean)
 	})
 }
 
@@ -447,18 +449,18 @@ func TestDetection(t *testing.T) {
 			want(t, browser(network(d.pid(t, id))), home, "hello\n")
 		}
 		sandbox := append(foreground, "--annotation", "io.kubernetes.cri.container-type=sandbox")
-		d.try(container(wagi, "sandbox", sandbox, "/native", "exit", "0", "plain")...).expect(t, 0, "out: plain\n", "err: plain")
-		if r := d.try(container(wagi, "sandbox", sandbox, "/modules.toml")...); r.code == 0 || !strings.Contains(r.err, "exec") {
-			t.Errorf("a sandbox's /modules.toml is not run as a program: exit status %d, %s", r.code, r.err)
+		expect(t, d.try(container(wagi, "sandbox", sandbox, "/native", "exit", "0", "plain")...), 0, "out: plain\n", "err: plain")
+		if r := d.try(container(wagi, "sandbox", sandbox, "/modules.toml")...); r.Code == 0 || !strings.Contains(r.Err, "exec") {
+			t.Errorf("a sandbox's /modules.toml is not run as a program: exit status %d, %s", r.Code, r.Err)
 		}
 	})
 }
 
 // An image of make images runs: a Go program that takes and gives binary bodies.
 func TestImage(t *testing.T) {
-	path := out("images/upload.tar")
+	path := machine.Out("images/upload.tar")
 	if _, err := os.Stat(path); err != nil {
-		skip(t, "%v", err)
+		machine.Skip(t, "%v", err)
 	}
 	each(t, func(t *testing.T, d *daemon) {
 		d.ctr(t, "image", "import", path)

@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -17,7 +16,7 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"containerd-shim-wagi-v1/test/machine"
 )
 
 const (
@@ -35,19 +34,10 @@ type release struct {
 
 func releases() []release {
 	return []release{
-		{"containerd-1.6", "1.6.", out("containerd-1.6"), 2},
-		{"containerd-1.7", "1.7.", out("containerd-1.7"), 2},
-		{"containerd-2.4", "2.4.", out("containerd-2.4"), 3},
+		{"containerd-1.6", "1.6.", machine.Out("containerd-1.6"), 2},
+		{"containerd-1.7", "1.7.", machine.Out("containerd-1.7"), 2},
+		{"containerd-2.4", "2.4.", machine.Out("containerd-2.4"), 3},
 	}
-}
-
-// out is the path of what make built, given from out/.
-func out(name string) string {
-	path, err := filepath.Abs(filepath.Join("..", "out", name))
-	if err != nil {
-		panic(err)
-	}
-	return path
 }
 
 // each runs a test once for each release, with a containerd of its own that holds the test image.
@@ -68,38 +58,29 @@ func require(t *testing.T, r release) {
 	requireShim(t)
 	for _, name := range []string{"ctr", "containerd-shim-runc-v2"} {
 		if _, err := os.Stat(r.bin + "/" + name); err != nil {
-			skip(t, "%v", err)
+			machine.Skip(t, "%v", err)
 		}
 	}
 	text, err := exec.Command(r.bin+"/containerd", "--version").Output()
 	if err != nil {
-		skip(t, "%s/containerd: %v", r.bin, err)
+		machine.Skip(t, "%s/containerd: %v", r.bin, err)
 	}
 	if f := strings.Fields(string(text)); len(f) < 3 || !strings.HasPrefix(strings.TrimPrefix(f[2], "v"), r.version) {
-		skip(t, "%s/containerd is not %s but %s", r.bin, r.version, text)
+		machine.Skip(t, "%s/containerd is not %s but %s", r.bin, r.version, text)
 	}
 }
 
 // requireShim skips the test when this machine cannot run our shim.
 func requireShim(t *testing.T) {
 	if os.Geteuid() != 0 {
-		skip(t, "not root")
+		machine.Skip(t, "not root")
 	}
-	if _, err := os.Stat(out("containerd-shim-wagi-v1")); err != nil {
-		skip(t, "%v", err)
+	if _, err := os.Stat(machine.Out("containerd-shim-wagi-v1")); err != nil {
+		machine.Skip(t, "%v", err)
 	}
 	if _, err := exec.LookPath("runc"); err != nil {
-		skip(t, "%v", err)
+		machine.Skip(t, "%v", err)
 	}
-}
-
-// skip says why a test cannot run here; where all must run (E2E=1), that is a failure.
-func skip(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("E2E") == "1" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
 }
 
 // A daemon is a private containerd.
@@ -107,7 +88,7 @@ type daemon struct {
 	workspace
 	release
 	path    string // its PATH
-	process *exec.Cmd
+	process *machine.Daemon
 }
 
 // start runs a containerd until the end of the test, which fails if any trace of a container is left then.
@@ -116,12 +97,16 @@ func start(t *testing.T, r release) *daemon {
 	d := &daemon{
 		workspace: newWorkspace(t),
 		release:   r,
-		path:      strings.Join([]string{r.bin, out(""), os.Getenv("PATH"), "/usr/sbin"}, ":"),
+		path:      strings.Join([]string{r.bin, machine.Out(""), os.Getenv("PATH"), "/usr/sbin"}, ":"),
 	}
 	if err := os.WriteFile(d.dir+"/config.toml", []byte(d.configuration()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.up(t)
+	cmd := exec.Command(d.bin+"/containerd", "--config", d.dir+"/config.toml")
+	cmd.Env = d.env()
+	d.process = machine.Start(t, d.dir+"/log", cmd)
+	t.Cleanup(func() { d.close(t) })
+	d.awaitSocket(t)
 	return d
 }
 
@@ -141,25 +126,13 @@ address = "%[3]s"
 
 func (d *daemon) socket() string { return d.dir + "/c" }
 
-// up starts the process and waits until it listens.
-func (d *daemon) up(t *testing.T) {
+func (d *daemon) env() []string {
+	return append(os.Environ(), "PATH="+d.path, "TMPDIR="+d.temp())
+}
+
+func (d *daemon) awaitSocket(t *testing.T) {
 	t.Helper()
-	log, err := os.OpenFile(d.dir+"/log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	cmd := exec.Command(d.bin+"/containerd", "--config", d.dir+"/config.toml")
-	cmd.Env = append(os.Environ(), "PATH="+d.path, "TMPDIR="+d.temp())
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if d.process == nil {
-		t.Cleanup(func() { d.close(t) })
-	}
-	d.process = cmd
-	await(t, func() error {
+	machine.Await(t, func() error {
 		c, err := net.Dial("unix", d.socket())
 		if err != nil {
 			return err
@@ -171,28 +144,26 @@ func (d *daemon) up(t *testing.T) {
 // down ends the process and leaves the containers running.
 func (d *daemon) down(t *testing.T) {
 	t.Helper()
-	if err := d.process.Process.Signal(unix.SIGTERM); err != nil {
-		t.Error(err)
-	}
-	if err := d.process.Wait(); err != nil {
-		t.Error(err)
-	}
+	d.process.Stop(t)
 }
 
-// close removes the containers that the test left, which must remove all of their traces, and ends the process.
+// up starts the process again.
+func (d *daemon) up(t *testing.T) {
+	t.Helper()
+	d.process.Env = d.env()
+	d.process.Restart(t)
+	d.awaitSocket(t)
+}
+
+// close removes the containers that the test left, which must remove all of their traces.
 func (d *daemon) close(t *testing.T) {
-	for _, id := range strings.Fields(d.try("container", "ls", "-q").out) {
+	for _, id := range strings.Fields(d.try("container", "ls", "-q").Out) {
 		if err := d.remove(id); err != nil {
 			t.Errorf("remove %s: %v", id, err)
 		}
 	}
-	if err := within(patience, d.clean); err != nil {
+	if err := machine.Within(machine.Patience, d.clean); err != nil {
 		t.Error(err)
-	}
-	d.down(t)
-	if t.Failed() {
-		log, _ := os.ReadFile(d.dir + "/log")
-		t.Logf("log of %s:\n%s", d.name, log)
 	}
 }
 
@@ -218,41 +189,15 @@ func (d *daemon) shimSocket(id string) string {
 	return fmt.Sprintf("%s/%x", dir, sha256.Sum256([]byte(filepath.Join(d.socket(), d.ns, id))))
 }
 
-// A result is what a command left.
-type result struct {
-	out, err string
-	code     int // exit status
-}
-
 // try runs ctr and returns whatever comes of it.
-func (d *daemon) try(args ...string) result {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	var stdout, stderr bytes.Buffer
-	cmd := d.command(ctx, args...)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		return result{stdout.String(), stderr.String() + err.Error(), -1}
-	}
-	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
-}
-
-func (r result) error() error {
-	if r.code != 0 {
-		return errors.New(r.err)
-	}
-	return nil
+func (d *daemon) try(args ...string) machine.Result {
+	return machine.Try(d.command(context.Background(), args...))
 }
 
 // ctr runs ctr, which must succeed, and returns what it prints.
 func (d *daemon) ctr(t *testing.T, args ...string) string {
 	t.Helper()
-	r := d.try(args...)
-	if r.code != 0 {
-		t.Fatalf("ctr %q: exit status %d\n%s%s", args, r.code, r.out, r.err)
-	}
-	return r.out
+	return machine.Run(t, d.command(context.Background(), args...))
 }
 
 func (d *daemon) command(ctx context.Context, args ...string) *exec.Cmd {
@@ -264,5 +209,5 @@ func (d *daemon) command(ctx context.Context, args ...string) *exec.Cmd {
 // remove ends and deletes a container, whatever its state.
 func (d *daemon) remove(id string) error {
 	d.try("task", "delete", "--force", id)
-	return d.try("container", "delete", id).error()
+	return d.try("container", "delete", id).Error()
 }

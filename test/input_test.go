@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"containerd-shim-wagi-v1/test/machine"
 )
 
 // Bad input ends in one sentence that names the fault, in the error of ctr run or on the container's standard error, in an
@@ -49,7 +51,7 @@ func TestBadInput(t *testing.T) {
 		} {
 			r := d.try(container(wagi, "bad", append(test.flags, foreground...), test.args...)...)
 			check(t, test.name, r, test.code, test.want)
-			await(t, d.clean)
+			machine.Await(t, d.clean)
 			d.remove("bad") // which a failed ctr run leaves
 		}
 		rootless := []string{"run", "--rm", "--runtime", wagi, "--rootfs", d.dir + "/nothing", "bad", "/modules.toml"}
@@ -68,12 +70,12 @@ func TestNoRunc(t *testing.T) {
 		if err := os.Mkdir(d.path, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Symlink(out("containerd-shim-wagi-v1"), d.path+"/containerd-shim-wagi-v1"); err != nil {
+		if err := os.Symlink(machine.Out("containerd-shim-wagi-v1"), d.path+"/containerd-shim-wagi-v1"); err != nil {
 			t.Fatal(err)
 		}
 		d.up(t)
 		check(t, "no runc", d.try(container(wagi, "bad", foreground)...), 1, `"runc" not found`)
-		await(t, d.clean)
+		machine.Await(t, d.clean)
 		d.down(t)
 		d.path = whole
 		d.up(t)
@@ -82,16 +84,16 @@ func TestNoRunc(t *testing.T) {
 
 // check fails the test unless the command ended with the status and at most two lines, the fault and a hint, besides
 // what ctr itself logs.
-func check(t *testing.T, name string, r result, code int, want string) {
+func check(t *testing.T, name string, r machine.Result, code int, want string) {
 	t.Helper()
 	var lines []string
-	for line := range strings.Lines(r.err) {
+	for line := range strings.Lines(r.Err) {
 		if !strings.HasPrefix(line, "time=") {
 			lines = append(lines, line)
 		}
 	}
 	text := strings.Join(lines, "")
-	if r.code != code || !strings.Contains(text, want) || len(lines) > 2 {
-		t.Errorf("%s: got exit status %d and\n%swant %d and one sentence with %q", name, r.code, text, code, want)
+	if r.Code != code || !strings.Contains(text, want) || len(lines) > 2 {
+		t.Errorf("%s: got exit status %d and\n%swant %d and one sentence with %q", name, r.Code, text, code, want)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"containerd-shim-wagi-v1/test/machine"
 )
 
 // network is the file of a process's network namespace.
@@ -68,7 +70,7 @@ func get(c *http.Client, url string) (string, error) {
 // want asks until the answer is the body.
 func want(t *testing.T, c *http.Client, url, body string) {
 	t.Helper()
-	await(t, func() error {
+	machine.Await(t, func() error {
 		text, err := get(c, url)
 		if err == nil && text != body {
 			err = fmt.Errorf("%s: got %q, want %q", url, text, body)

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"containerd-shim-wagi-v1/test/machine"
 )
 
 // A step is a command of README's session and what it prints there.
@@ -54,14 +56,14 @@ func TestReadme(t *testing.T) {
 	require(t, r)
 	runtime.LockOSThread() // never undone: the thread, which is in another network, ends with the test
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		skip(t, "network namespace: %v", err)
+		machine.Skip(t, "network namespace: %v", err)
 	}
 	if text, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-		skip(t, "ip: %v: %s", err, text)
+		machine.Skip(t, "ip: %v: %s", err, text)
 	}
 	d := start(t, r)
 	bin := t.TempDir()
-	if err := os.Symlink(out("containerd-shim-wagi-v1"), bin+"/wagi"); err != nil {
+	if err := os.Symlink(machine.Out("containerd-shim-wagi-v1"), bin+"/wagi"); err != nil {
 		t.Fatal(err)
 	}
 	const separator = "-- end of step --\n"

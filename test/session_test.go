@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"containerd-shim-wagi-v1/test/machine"
 )
 
 // A session is a ctr command that goes on while the test does other things: a container in the foreground.
@@ -21,10 +23,10 @@ type session struct {
 	cmd            *exec.Cmd
 }
 
-// session starts ctr. It is killed when it outlasts the test's patience.
+// session starts ctr. It is killed when it outlasts the test's machine.Patience.
 func (d *daemon) session(t *testing.T, args ...string) *session {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), machine.Patience)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +67,7 @@ func (s *session) code() int {
 // what appears and the exit status.
 func (d *daemon) terminal(t *testing.T, args ...string) (string, int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), machine.Patience)
 	defer cancel()
 	master, slave := openTerminal(t)
 	defer master.Close()

@@ -21,6 +21,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"containerd-shim-wagi-v1/test/machine"
 )
 
 func TestTask(t *testing.T) {
@@ -117,7 +119,7 @@ func encode(t *testing.T, name string, v any) *anypb.Any {
 // published waits for the events on the task.
 func (c *client) published(t *testing.T, want ...string) {
 	t.Helper()
-	await(t, func() error {
+	machine.Await(t, func() error {
 		if got := c.events(); !slices.Equal(got, want) {
 			return fmt.Errorf("got events %q, want %q", got, want)
 		}
@@ -160,7 +162,7 @@ func TestOptions(t *testing.T) {
 		{"CRI's body", func(root string) proto.Message { return body("Root = %q\nSystemdCgroup = false", root) }, ""},
 		{"CRI's file", func(root string) proto.Message { return file(t, "Root = %q\nNoNewKeyring = true", root) }, ""},
 		{"BinaryName is ours", func(root string) proto.Message {
-			return body("Root = %q\nBinaryName = %q", root, out("containerd-shim-wagi-v1"))
+			return body("Root = %q\nBinaryName = %q", root, machine.Out("containerd-shim-wagi-v1"))
 		}, ""},
 		{"BinaryName is runc", func(root string) proto.Message { return body("Root = %q\nBinaryName = \"runc\"", root) }, ""},
 		{"BinaryName is nobody", func(string) proto.Message { return body("BinaryName = \"nobody\"") }, "nobody"},
@@ -205,7 +207,7 @@ func TestInfo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command(out("containerd-shim-wagi-v1"), "-info")
+		cmd := exec.Command(machine.Out("containerd-shim-wagi-v1"), "-info")
 		cmd.Stdin = bytes.NewReader(stdin)
 		stdout, err := cmd.Output()
 		if err != nil {
@@ -220,7 +222,7 @@ func TestInfo(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	requireShim(t)
-	text, err := exec.Command(out("containerd-shim-wagi-v1"), "-v").Output()
+	text, err := exec.Command(machine.Out("containerd-shim-wagi-v1"), "-v").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

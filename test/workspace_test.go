@@ -11,13 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// patience bounds every wait: for a command, an answer, the end of a process.
-const patience = time.Minute
+	"containerd-shim-wagi-v1/test/machine"
+)
 
 // A workspace is a folder and a namespace in which containers run, and by which all traces of them are known.
 type workspace struct {
@@ -28,10 +26,7 @@ type workspace struct {
 // newWorkspace makes one for the duration of the test.
 func newWorkspace(t *testing.T) workspace {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "wagi")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := machine.Dir(t)
 	w := workspace{dir, filepath.Base(dir)}
 	t.Cleanup(func() { w.remove(t) })
 	if err := os.Mkdir(w.temp(), 0o700); err != nil {
@@ -42,7 +37,7 @@ func newWorkspace(t *testing.T) workspace {
 
 func (w workspace) temp() string { return w.dir + "/tmp" }
 
-// remove deletes the folder and what containerd and runc keep for a namespace even when it is empty. Processes are left
+// remove deletes what containerd and runc keep for a namespace even when it is empty. Processes are left
 // only by a test that has failed.
 func (w workspace) remove(t *testing.T) {
 	for _, pid := range w.processes() {
@@ -53,9 +48,6 @@ func (w workspace) remove(t *testing.T) {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Error(err)
 		}
-	}
-	if err := os.RemoveAll(w.dir); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -108,24 +100,4 @@ func (w workspace) processes() []int {
 		}
 	}
 	return pids
-}
-
-// await calls f until it succeeds.
-func await(t *testing.T, f func() error) {
-	t.Helper()
-	if err := within(patience, f); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// within calls f until it succeeds or the time is over.
-func within(limit time.Duration, f func() error) error {
-	deadline := time.Now().Add(limit)
-	for {
-		err := f()
-		if err == nil || time.Now().After(deadline) {
-			return err
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
 }
