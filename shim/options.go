@@ -32,20 +32,33 @@ const (
 // fileOptions are the keys of the options table in containerd's CRI configuration, in Docker's daemon.json and in
 // the file of ctr's --runtime-config-path: those of io.containerd.runc.v2, with its names.
 type fileOptions struct {
-	NoPivotRoot   bool
-	NoNewKeyring  bool
+	NoPivotRoot   boolean
+	NoNewKeyring  boolean
 	ShimCgroup    string
 	IoUid         uint32
 	IoGid         uint32
 	BinaryName    string
 	Root          string
-	SystemdCgroup bool
+	SystemdCgroup boolean
 	CriuImagePath string
 	CriuWorkPath  string
 
 	// CRI leaves its own two keys in the table that it passes on.
 	TypeUrl    string
 	ConfigPath string
+}
+
+// boolean may be written as a string: the node installer runtime-class-manager quotes all options.
+type boolean bool
+
+// UnmarshalText reads true or false.
+func (b *boolean) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "true", "false":
+		*b = string(text) == "true"
+		return nil
+	}
+	return fmt.Errorf("%q is not true or false", text)
 }
 
 // runcOptions makes runc's options of what the caller of Create sent: nothing (ctr, Docker), runc's own options, or
@@ -93,14 +106,14 @@ func readOptions(opts *runtimeoptions.Options) (*options.Options, error) {
 		return nil, fmt.Errorf("%s%s: %w", source, describe(err), errdefs.ErrInvalidArgument)
 	}
 	return dropOwnName(&options.Options{
-		NoPivotRoot:   file.NoPivotRoot,
-		NoNewKeyring:  file.NoNewKeyring,
+		NoPivotRoot:   bool(file.NoPivotRoot),
+		NoNewKeyring:  bool(file.NoNewKeyring),
 		ShimCgroup:    file.ShimCgroup,
 		IoUid:         file.IoUid,
 		IoGid:         file.IoGid,
 		BinaryName:    file.BinaryName,
 		Root:          file.Root,
-		SystemdCgroup: file.SystemdCgroup,
+		SystemdCgroup: bool(file.SystemdCgroup),
 		CriuImagePath: file.CriuImagePath,
 		CriuWorkPath:  file.CriuWorkPath,
 	}), nil
