@@ -15,15 +15,22 @@ CONTAINERDS := out/containerd-1.6 out/containerd-1.7 out/containerd-2.4
 # The commit is stamped into the binaries even where the environment switches that off.
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -tags no_grpc -ldflags='-s -w'
 
-.PHONY: help build images run test unit e2e bench lint install clean packages out/containerd-shim-wagi-v1 out/wagi
+TARBALL_amd64 := containerd-shim-wagi-v1-linux-x86_64
+TARBALL_arm64 := containerd-shim-wagi-v1-linux-aarch64
+SBOM := go -C images/installer/sbom tool cyclonedx-gomod
+
+.PHONY: help build images run test unit e2e bench dist lint install clean packages out/containerd-shim-wagi-v1 out/wagi out/installer
 
 help: ## this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-build: out/containerd-shim-wagi-v1 out/wagi ## the static binaries, in out/
+build: out/containerd-shim-wagi-v1 out/wagi out/installer ## the static binaries, in out/
 
 out/containerd-shim-wagi-v1 out/wagi:
 	$(BUILD) -o $@ ./cmd/$(@F)
+
+out/installer:
+	$(BUILD) -o $@ ./images/installer
 
 images: $(EXAMPLES:%=out/images/%.tar) ## the example images, as archives in out/images/
 
@@ -57,6 +64,20 @@ lint: ## gofmt, go vet, staticcheck, the layers, go.mod
 	go tool staticcheck ./...
 	test/layers.sh
 	go mod tidy -diff
+
+# Release files, named and laid out as node installers take them.
+dist: dist-amd64 dist-arm64 ## release tarballs with checksums and SBOM, and the node installer's image, in out/dist/
+	go run ./images/installer/image wagi-installer out/dist/wagi-installer.tar linux/amd64=out/dist/amd64 linux/arm64=out/dist/arm64
+	rm -r out/dist/amd64 out/dist/arm64
+	cd out/dist && sha256sum *.tar.gz wagi-installer.tar *.json > SHA256SUMS
+
+dist-%:
+	mkdir -p out/dist/$*
+	GOARCH=$* $(BUILD) -o out/dist/$*/containerd-shim-wagi-v1 ./cmd/containerd-shim-wagi-v1
+	GOARCH=$* $(BUILD) -o out/dist/$*/installer ./images/installer
+	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -cz -C out/dist/$* -f out/dist/$(TARBALL_$*).tar.gz containerd-shim-wagi-v1
+	cd out/dist && sha256sum $(TARBALL_$*).tar.gz > $(TARBALL_$*).tar.gz.sha256
+	$(SBOM) bin -json -output $(CURDIR)/out/dist/$(TARBALL_$*).cdx.json $(CURDIR)/out/dist/$*/containerd-shim-wagi-v1
 
 install: out/containerd-shim-wagi-v1 ## into $(PREFIX)/bin: the shim, and wagi, which is a link to it
 	install -D -m 0755 out/containerd-shim-wagi-v1 $(DESTDIR)$(PREFIX)/bin/containerd-shim-wagi-v1
