@@ -45,8 +45,8 @@ func (g *guest) sleep(d time.Duration) {
 	if d == 0 {
 		return
 	}
-	g.meter.pause()
-	defer g.meter.resume()
+	g.meter.wait()
+	defer g.meter.restart()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -66,6 +66,8 @@ const (
 	eventClock   = 0
 	eventFdRead  = 1
 	eventFdWrite = 2
+
+	subscriptionWork = 1 << 6 // in ns, to look at one
 )
 
 func (g *guest) pollOneoff(p params) error {
@@ -96,6 +98,7 @@ func (g *guest) poll(p params, size uint32) error {
 		return err
 	}
 	g.sleep(wait)
+	g.worked(int(count) * subscriptionWork)
 	n := uint32(0)
 	for ; len(subscriptions) > 0; subscriptions = subscriptions[size:] {
 		event := events[n*eventSize:][:eventSize]

@@ -36,8 +36,9 @@ func (g *guest) fdReaddir(p params) error {
 		return err
 	}
 	used := 0
-	for cookie := p[3]; used < len(b) && g.ctx.Err() == nil; cookie++ {
-		entry, err := d.entry(cookie)
+	for cookie := p[3]; used < len(b); cookie++ {
+		g.worked(entryWork)
+		entry, err := g.entry(d, cookie)
 		if err == io.EOF {
 			break
 		}
@@ -59,9 +60,9 @@ func dirent(next uint64, entry dirEntry) []byte {
 	return append(b, entry.name...)
 }
 
-// entry is the directory's entry at a cookie: "." is 0, ".." is 1. The error is io.EOF behind the last.
+// entry is an open directory's entry at a cookie: "." is 0, ".." is 1. The error is io.EOF behind the last.
 // Cookie 0 begins a new listing, and so does one that was passed already.
-func (d *descriptor) entry(cookie uint64) (dirEntry, error) {
+func (g *guest) entry(d *descriptor, cookie uint64) (dirEntry, error) {
 	dir := d.dir
 	if cookie == 0 || cookie < dir.first || dir.listing == nil {
 		if err := dir.rewind(); err != nil {
@@ -80,6 +81,7 @@ func (d *descriptor) entry(cookie uint64) (dirEntry, error) {
 		if err := dir.read(); err != nil {
 			return dirEntry{}, err
 		}
+		g.worked(len(dir.entries) * entryWork)
 	}
 	return dir.entries[cookie-dir.first], nil
 }

@@ -15,9 +15,12 @@ const maxDescriptors = 256
 // maxVectors is IOV_MAX: how many buffers one call reads or writes.
 const maxVectors = 1024
 
-// maxPiece is how many bytes are read or written at a time: between two pieces the end of the context stops the guest,
-// whose buffers may all be the whole memory.
-const maxPiece = 1 << 20
+// A guest reads and writes so many bytes at a time: between two pieces it can be stopped, as its buffers may all be the
+// whole memory. Of standard error, which may be short lines, each of them work for the log, a piece is shorter.
+const (
+	maxPiece    = 256 << 10
+	stderrPiece = 1 << 10
+)
 
 // Types of files in WASI.
 const (
@@ -87,6 +90,7 @@ func (g *guest) lookupFile(fd uint32) (*descriptor, error) {
 	case d.file == nil:
 		return nil, errnoSpipe
 	}
+	g.worked(fileWork)
 	return d, nil
 }
 
@@ -130,7 +134,11 @@ func (g *guest) fdRenumber(p params) error {
 
 // vectors calls each for the buffers that a guest names, until one call fails or does less than asked.
 // A stream is read once only: the rest of the buffers might have to wait for more.
-func (g *guest) vectors(p params, once bool, each func(b []byte) (int, error)) (total int, err error) {
+func (g *guest) vectors(p params, d *descriptor, once bool, each func(b []byte) (int, error)) (total int, err error) {
+	most := maxPiece
+	if d == &g.streams[2] {
+		most = stderrPiece
+	}
 	count := p.u32(2)
 	if count > maxVectors {
 		return 0, errnoInval
@@ -145,9 +153,9 @@ func (g *guest) vectors(p params, once bool, each func(b []byte) (int, error)) (
 			return total, err
 		}
 		for len(b) > 0 && g.ctx.Err() == nil {
-			piece := b[:min(len(b), maxPiece)]
+			piece := b[:min(len(b), most)]
 			b = b[len(piece):]
-			n, err := each(piece)
+			n, err := g.piece(d, piece, each)
 			total += n
 			if total > 0 && (err != nil || n < len(piece) || once) {
 				return total, nil
@@ -160,6 +168,20 @@ func (g *guest) vectors(p params, once bool, each func(b []byte) (int, error)) (
 	return total, nil
 }
 
+// piece calls each for a piece of a buffer. What the client is slow to send or to take, the guest waits for; all else is
+// its work.
+func (g *guest) piece(d *descriptor, b []byte, each func(b []byte) (int, error)) (n int, err error) {
+	if d.file != nil || d == &g.streams[2] {
+		n, err = each(b)
+		g.worked(fileWork + n/bytesPerWork)
+		return n, err
+	}
+	g.meter.pause()
+	n, err = each(b)
+	g.meter.resume()
+	return n, err
+}
+
 func (g *guest) fdRead(p params) error {
 	d, err := g.lookup(p.u32(0))
 	switch {
@@ -170,9 +192,7 @@ func (g *guest) fdRead(p params) error {
 	case d.reader == nil:
 		return errnoBadf
 	}
-	g.meter.pause()
-	defer g.meter.resume()
-	n, err := g.vectors(p, d.file == nil, func(b []byte) (n int, err error) {
+	n, err := g.vectors(p, d, d.file == nil, func(b []byte) (n int, err error) {
 		for n == 0 && err == nil && g.ctx.Err() == nil {
 			n, err = d.reader.Read(b)
 		}
@@ -192,9 +212,7 @@ func (g *guest) fdWrite(p params) error {
 	if d.writer == nil {
 		return errnoBadf
 	}
-	g.meter.pause()
-	defer g.meter.resume()
-	n, err := g.vectors(p, false, d.writer.Write)
+	n, err := g.vectors(p, d, false, d.writer.Write)
 	if err != nil {
 		return err
 	}
@@ -207,7 +225,7 @@ func (g *guest) fdPread(p params) error {
 		return err
 	}
 	offset := int64(p[3])
-	n, err := g.vectors(p, false, func(b []byte) (int, error) {
+	n, err := g.vectors(p, d, false, func(b []byte) (int, error) {
 		n, err := d.file.ReadAt(b, offset)
 		offset += int64(n)
 		return n, err
@@ -224,7 +242,7 @@ func (g *guest) fdPwrite(p params) error {
 		return err
 	}
 	offset := int64(p[3])
-	n, err := g.vectors(p, false, func(b []byte) (int, error) {
+	n, err := g.vectors(p, d, false, func(b []byte) (int, error) {
 		n, err := d.file.WriteAt(b, offset)
 		offset += int64(n)
 		return n, err
@@ -306,7 +324,7 @@ func (g *guest) fdFdstatGet(p params) error {
 	if err != nil {
 		return err
 	}
-	st, err := d.stat()
+	st, err := g.stat(d)
 	if err != nil {
 		return err
 	}
@@ -395,11 +413,18 @@ func (g *guest) fdFilestat(p params, put func(uint32, sys.Stat_t) error) error {
 	if err != nil {
 		return err
 	}
-	st, err := d.stat()
+	st, err := g.stat(d)
 	if err != nil {
 		return err
 	}
 	return put(p.u32(1), st)
+}
+
+func (g *guest) stat(d *descriptor) (sys.Stat_t, error) {
+	if d.volume != nil {
+		g.worked(fileWork)
+	}
+	return d.stat()
 }
 
 // stat describes the file. Of a stream only the type is known: a character device when it is a terminal of the host.

@@ -73,7 +73,7 @@ type Module struct {
 	least    uint64 // bytes that it has in the initial state; 0: as many as the module says
 	image    *image // its initial content
 	idle     *pool
-	turns    turns
+	turns    *turns
 
 	initializers []string // exported functions that lead to the initial state
 	recyclable   bool     // an instance can be put back to the initial state

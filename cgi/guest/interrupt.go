@@ -2,27 +2,30 @@ package guest
 
 import (
 	"context"
-	"runtime"
-	"sync"
 	"time"
 
 	"github.com/tetratelabs/wazero/sys"
 )
 
-// slice is how long a guest computes before it lets others compute.
-const slice = time.Millisecond
+const (
+	blocked = 100 * time.Microsecond // a read or write that takes longer has waited for the client
+	longest = 10 * slice             // CPU time that a guest is charged with at a time
 
-// turns bound how many guests compute for long at the same time. A guest that computes for less than a millisecond
-// needs no turn, and none that waits has one, so guests that spin do not stand in the way of those that are quick.
-type turns chan struct{} // has an element for each guest whose turn it is
+	// lookAfter is how much work in system calls, in about so many ns, may pass between two looks at the clock.
+	lookAfter    = 1 << 14
+	callWork     = 1 << 7  // a call
+	fileWork     = 1 << 13 // a call that the host's file system has to do with
+	partWork     = 1 << 8  // a byte of a path, each second of which may be a directory to go through
+	entryWork    = 1 << 10 // an entry of a directory
+	stringWork   = 1 << 5  // an argument or a variable
+	bytesPerWork = 1 << 3  // that are read or written in a ns
+)
 
-// processTurns are those of all modules, as the processors are. They leave a processor of Go's scheduler free, if there
-// are two, which looks after everything else at once.
-var processTurns = sync.OnceValue(func() turns { return make(turns, max(runtime.GOMAXPROCS(0)-1, 1)) })
-
-// meter measures how long a guest computes, and takes turns for it.
+// meter measures how long a guest computes, and takes turns for it. System calls are computing, but for the time in
+// which they wait.
 type meter struct {
-	turns turns
+	turns *turns
+	turn  turn
 	limit time.Duration // of CPU time; 0: none
 	start time.Time
 
@@ -31,66 +34,111 @@ type meter struct {
 	used   time.Duration // for computing, before that
 	cpu    time.Duration // used of it as CPU time, with a limit
 	begun  time.Duration // used at the begin of the slice
-	taken  bool          // the guest has a turn
+	work   int           // in system calls since the last look at the clock
 }
 
-// pause begins a time in which the guest does not compute.
+// pause begins a time in which the guest may have to wait.
 func (m *meter) pause() {
 	m.count()
-	if m.taken {
-		m.release()
-		m.begun = m.used - slice // to go on for long it needs another turn
+}
+
+// resume ends that time.
+func (m *meter) resume() {
+	if m.now()-m.since < blocked {
+		m.count()
+	} else {
+		m.restart()
 	}
 }
 
-// resume ends that time, and is the begin of the first.
-func (m *meter) resume() {
-	m.since = time.Since(m.start)
+// wait is pause where the guest is sure to wait: it gives its turn back.
+func (m *meter) wait() {
+	m.count()
+	if m.turn.taken {
+		m.turns.release(&m.turn)
+		m.oweTurn()
+	}
+}
+
+// restart begins to measure.
+func (m *meter) restart() {
+	m.since = m.now()
 	if m.limit > 0 {
 		m.thread = threadTime()
 	}
 }
 
+func (m *meter) now() time.Duration {
+	return time.Since(m.start)
+}
+
 // count adds what the guest has computed. Where a system call has brought it to another thread, the difference of the
-// threads' times means nothing, but is never taken for more than the time that has passed.
+// threads' times means nothing, but is never taken for more than the time that has passed, or for much.
 func (m *meter) count() {
-	passed := time.Since(m.start) - m.since
-	m.used += passed
+	now := m.now()
+	passed := now - m.since
+	m.used, m.since = m.used+passed, now
 	if m.limit > 0 {
-		m.cpu += min(max(threadTime()-m.thread, 0), passed)
+		thread := threadTime()
+		m.cpu += min(max(thread-m.thread, 0), passed, longest)
+		m.thread = thread
 	}
 }
 
-func (m *meter) release() {
-	if m.taken {
-		<-m.turns
-		m.taken = false
-	}
+// oweTurn makes the guest wait for a turn before it goes on for long.
+func (m *meter) oweTurn() {
+	m.begun = m.used - slice
 }
 
 // yield waits for a turn if the guest needs one, behind the others that do.
 func (m *meter) yield(ctx context.Context) {
 	m.count()
+	m.work = 0
 	if m.used-m.begun >= slice {
-		m.release()
-		select {
-		case m.turns <- struct{}{}:
-			m.taken = true
-		case <-ctx.Done():
-		}
+		m.turns.release(&m.turn)
+		m.turns.take(ctx, &m.turn)
 		m.begun = m.used
+		m.restart()
 	}
-	m.resume()
+}
+
+// enter and leave are the begin and the end of a system call.
+func (m *meter) enter() {
+	m.turn.enter()
+}
+
+func (m *meter) leave() {
+	if m.turn.leave() {
+		m.oweTurn()
+	}
+}
+
+// due says whether it is time for a look at the clock, or for others to compute.
+func (m *meter) due() bool {
+	return m.work >= lookAfter || m.used-m.begun >= slice
 }
 
 // interrupt is called by a guest that computes, each 0.1 to 1 ms. It does not return to one that is to stop.
 func interrupt(ctx context.Context, _ []uint64) {
-	g := ctx.Value(guestKey{}).(*guest)
+	ctx.Value(guestKey{}).(*guest).interrupt()
+}
+
+func (g *guest) interrupt() {
 	g.meter.yield(g.ctx)
 	if g.meter.limit > 0 && g.meter.cpu > g.meter.limit {
 		g.limit = &LimitError{g.meter.limit}
 	}
 	if g.limit != nil || g.ctx.Err() != nil {
 		panic(sys.NewExitError(sys.ExitCodeContextCanceled))
+	}
+}
+
+// worked counts work of a system call that may have much to do: between two parts of it the guest is interrupted as if
+// it computed itself.
+func (g *guest) worked(ns int) {
+	if g.meter.work += ns; g.meter.due() {
+		g.meter.leave()
+		g.interrupt()
+		g.meter.enter()
 	}
 }

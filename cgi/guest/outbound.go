@@ -16,7 +16,6 @@ import (
 
 	"github.com/containerd/log"
 	"github.com/tetratelabs/wazero/api"
-	"github.com/tetratelabs/wazero/sys"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -74,13 +73,12 @@ func (f httpFunction) Call(ctx context.Context, instance api.Module, stack []uin
 	g := ctx.Value(guestKey{}).(*guest)
 	err := error(httpMemoryNotFound)
 	if g.memory = instance.ExportedMemory("memory"); g.memory != nil {
+		g.meter.enter()
 		g.meter.pause()
 		err = f(g, stack)
 		g.meter.resume()
 	}
-	if ctx.Err() != nil {
-		panic(sys.NewExitError(sys.ExitCodeContextCanceled))
-	}
+	g.endCall()
 	stack[0] = uint64(httpErrorOf(err))
 }
 

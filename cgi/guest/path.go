@@ -59,6 +59,7 @@ func (g *guest) resolve(fd, addr, size uint32) (*volume, string, error) {
 	if d.path != "." {
 		name = d.path + "/" + name
 	}
+	g.worked(fileWork + len(name)*partWork)
 	return d.volume, name, nil
 }
 

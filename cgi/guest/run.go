@@ -51,7 +51,7 @@ func (m *Module) newGuest(ctx context.Context, call *Call) *guest {
 		http:  httpSession{outbound: m.outbound},
 	}
 	g.engine = engineContext{ctx, g}
-	g.meter.resume()
+	g.meter.restart()
 	stdin, stdout, stderr := call.Stdin, call.Stdout, call.Stderr
 	if stdin == nil {
 		stdin = bytes.NewReader(nil)
@@ -113,7 +113,7 @@ func (g *guest) result(err error) error {
 
 // close ends what the guest has left open.
 func (g *guest) close() {
-	g.meter.release()
+	g.meter.turns.release(&g.meter.turn)
 	for _, d := range g.descriptors {
 		if d != nil {
 			d.close()

@@ -153,11 +153,18 @@ func (m *Module) link(ctx context.Context, o outline) error {
 func (f function) Call(ctx context.Context, instance api.Module, stack []uint64) {
 	g := ctx.Value(guestKey{}).(*guest)
 	g.memory = instance.Memory()
+	g.meter.enter()
 	e := errnoOf(f.call(g, stack))
-	if ctx.Err() != nil {
-		panic(sys.NewExitError(sys.ExitCodeContextCanceled))
-	}
+	g.endCall()
 	stack[0] = uint64(e)
+}
+
+// endCall ends a system call, and the guest if it is to stop.
+func (g *guest) endCall() {
+	g.meter.leave()
+	if g.meter.work += callWork; g.meter.due() || g.ctx.Err() != nil {
+		g.interrupt()
+	}
 }
 
 // params are the arguments of a system call.
@@ -230,6 +237,7 @@ func (g *guest) putStrings(list []string, index, text uint32) error {
 		copy(b, s)
 		b[len(s)] = 0
 		text += uint32(len(b))
+		g.worked(stringWork)
 	}
 	return nil
 }
@@ -239,6 +247,7 @@ func (g *guest) putSizes(list []string, count, size uint32) error {
 	for _, s := range list {
 		n += len(s)
 	}
+	g.worked(len(list))
 	if err := g.putU32(count, uint32(len(list))); err != nil {
 		return err
 	}
@@ -256,23 +265,22 @@ func (g *guest) procRaise(params) error {
 }
 
 func (g *guest) schedYield(params) error {
-	g.meter.pause()
-	defer g.meter.resume()
 	runtime.Gosched()
 	return nil
 }
 
-// randomGet works in pieces, so that the end of the context stops a guest that asks for gigabytes.
+// randomGet works in pieces, so that a guest that asks for gigabytes can be stopped.
 func (g *guest) randomGet(p params) error {
-	const piece = 1 << 20
+	const piece = 64 << 10
 	b, err := g.bytes(p.u32(0), p.u32(1))
 	if err != nil {
 		return err
 	}
-	for len(b) > 0 && g.ctx.Err() == nil {
+	for len(b) > 0 {
 		n := min(len(b), piece)
 		rand.Read(b[:n])
 		b = b[n:]
+		g.worked(n)
 	}
 	return nil
 }
