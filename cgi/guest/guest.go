@@ -74,6 +74,7 @@ type Module struct {
 	image    *image // its initial content
 	idle     *pool
 	turns    *turns
+	history  history
 
 	initializers []string // exported functions that lead to the initial state
 	recyclable   bool     // an instance can be put back to the initial state

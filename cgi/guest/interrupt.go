@@ -2,6 +2,7 @@ package guest
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero/sys"
@@ -21,13 +22,31 @@ const (
 	bytesPerWork = 1 << 3  // that are read or written in a ns
 )
 
+// history is what guests of a module have computed so far, each: a mean in ns in which the last ones weigh most.
+type history struct {
+	mean atomic.Int64
+}
+
+// add counts a guest. Where two are added at once one of them may be lost.
+func (h *history) add(used time.Duration) {
+	const weight = 16
+	mean := h.mean.Load()
+	h.mean.Store(mean + (int64(used)-mean)/weight)
+}
+
+// long says whether the next guest is likely to compute for long.
+func (h *history) long() bool {
+	return h.mean.Load() > int64(slice)
+}
+
 // meter measures how long a guest computes, and takes turns for it. System calls are computing, but for the time in
 // which they wait.
 type meter struct {
-	turns *turns
-	turn  turn
-	limit time.Duration // of CPU time; 0: none
-	start time.Time
+	turns   *turns
+	turn    turn
+	history *history
+	limit   time.Duration // of CPU time; 0: none
+	start   time.Time
 
 	since  time.Duration // after start, that the guest computes
 	thread time.Duration // threadTime then, with a limit
@@ -58,6 +77,24 @@ func (m *meter) wait() {
 		m.turns.release(&m.turn)
 		m.oweTurn()
 	}
+}
+
+// begin begins to measure a guest. One that is likely to compute for long waits for a turn first: of many that begin
+// at once, as after a time-out, each would else have a slice without.
+func (m *meter) begin(ctx context.Context) {
+	if m.restart(); m.history.long() {
+		m.oweTurn()
+		m.yield(ctx)
+	}
+}
+
+// end gives the turn back and notes what the guest has computed.
+func (m *meter) end() {
+	if m.used > slice/8 { // for less it is not worth a look at the clock
+		m.count()
+	}
+	m.turns.release(&m.turn)
+	m.history.add(m.used)
 }
 
 // restart begins to measure.

@@ -47,11 +47,11 @@ func (c *engineContext) Value(key any) any {
 func (m *Module) newGuest(ctx context.Context, call *Call) *guest {
 	g := &guest{
 		ctx: ctx, call: call,
-		meter: meter{turns: m.turns, limit: m.config.CPU, start: time.Now()},
+		meter: meter{turns: m.turns, history: &m.history, limit: m.config.CPU, start: time.Now()},
 		http:  httpSession{outbound: m.outbound},
 	}
 	g.engine = engineContext{ctx, g}
-	g.meter.restart()
+	g.meter.begin(ctx)
 	stdin, stdout, stderr := call.Stdin, call.Stdout, call.Stderr
 	if stdin == nil {
 		stdin = bytes.NewReader(nil)
@@ -113,7 +113,7 @@ func (g *guest) result(err error) error {
 
 // close ends what the guest has left open.
 func (g *guest) close() {
-	g.meter.turns.release(&g.meter.turn)
+	g.meter.end()
 	for _, d := range g.descriptors {
 		if d != nil {
 			d.close()
