@@ -28,8 +28,7 @@ import (
 
 // hostile is a guest of testdata/hostile. What comes of it stands in the file:
 // "want: STATUS REASON", where a reason with the status 200 means that the response breaks off. One that another limit than the
-// timeout must stop has "timeout: DURATION"; one that the engine does not stop yet has "skip: REASON"; "client:" says what its
-// client does.
+// timeout must stop has "timeout: DURATION"; "client:" says what its client does.
 type hostile struct {
 	name    string
 	timeout time.Duration
@@ -37,7 +36,6 @@ type hostile struct {
 	query   string // of the request
 	status  int
 	reason  string // of the failure, in the log; empty: none
-	skip    string // why the engine does not stop it yet; empty: it does
 }
 
 const (
@@ -67,8 +65,6 @@ func hostiles(t testing.TB) []hostile {
 				if value == "60001 arguments" {
 					g.query = strings.Repeat("&", 60000)
 				}
-			case "skip":
-				g.skip = value
 			case "timeout":
 				g.timeout, err = time.ParseDuration(value)
 			case "want":
@@ -83,7 +79,7 @@ func hostiles(t testing.TB) []hostile {
 	return guests
 }
 
-var directive = regexp.MustCompile(`(?m)^;; (client|skip|timeout|want): (.*)$`)
+var directive = regexp.MustCompile(`(?m)^;; (client|timeout|want): (.*)$`)
 
 // startHostile serves each hostile guest under its name, and behave.wat at /quick. All guests share the directory volume below
 // dir, in which symlinks lead to the directory outside beside it.
@@ -148,9 +144,6 @@ func TestHostileGuests(t *testing.T) {
 	server, dir := startHostile(t, guests)
 	for _, g := range guests {
 		t.Run(g.name, func(t *testing.T) {
-			if g.skip != "" {
-				t.Skip(g.skip)
-			}
 			logged.Reset()
 			begun := time.Now()
 			got, brokenOff, err := g.attack(deadline(t), http.DefaultClient, server.URL)
@@ -214,7 +207,7 @@ func TestHostileStderr(t *testing.T) {
 func TestHostileNeighbours(t *testing.T) {
 	log.L.Logger.SetOutput(io.Discard)
 	t.Cleanup(func() { log.L.Logger.SetOutput(os.Stderr) })
-	guests := slices.DeleteFunc(hostiles(t), func(g hostile) bool { return g.skip != "" })
+	guests := hostiles(t)
 	server, dir := startHostile(t, guests)
 	idle := probe(t, server.URL, 200*time.Millisecond)
 	attacked(t, guests, server.URL, func() {})
@@ -238,7 +231,7 @@ func TestHostileNeighbours(t *testing.T) {
 func BenchmarkHostile(b *testing.B) {
 	log.L.Logger.SetOutput(io.Discard)
 	b.Cleanup(func() { log.L.Logger.SetOutput(os.Stderr) })
-	guests := slices.DeleteFunc(hostiles(b), func(g hostile) bool { return g.skip != "" })
+	guests := hostiles(b)
 	server, _ := startHostile(b, guests)
 	run := func(name string, guests ...hostile) {
 		b.Run(name, func(b *testing.B) {

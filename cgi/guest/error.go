@@ -26,6 +26,8 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("guest used up its CPU time of %v", e.CPU)
 }
 
+const stackOverflow = "stack overflow" // as the engine calls it
+
 // TrapError says that the engine ended a guest that did something it must not.
 type TrapError struct {
 	Reason string // "unreachable", "stack overflow", "out of bounds memory access"...

@@ -29,6 +29,7 @@ import (
 const (
 	defaultEntrypoint = "_start"
 	defaultMemory     = 256 << 20
+	elementSize       = 8 // bytes of memory that an element of a table counts
 	pageSize          = 64 << 10
 )
 
@@ -80,6 +81,9 @@ type Module struct {
 	recyclable   bool     // an instance can be put back to the initial state
 	globalNames  []string // of those that the guest can change
 	globals      []uint64 // their initial values
+	start        string   // exported function that is called when the module is instantiated; empty: none
+	elements     uint64   // that tables begin with
+	tableBudget  string   // exported global of how many more they may have; empty: they do not grow
 
 	missing  []atomic.Bool // the volume was missing, which has been logged
 	outbound *outbound     // nil: no host is allowed
@@ -181,13 +185,18 @@ func (m *Module) loadBinary(ctx context.Context, wasm []byte, watch bool) (err e
 
 // prepare makes the initial state, and the first instance if it can be used again.
 func (m *Module) prepare(ctx context.Context, code *instrument.Module) (err error) {
+	if code.Elements > m.limit/elementSize {
+		return fmt.Errorf("begins with %d elements in its tables, more than the %d that its memory limit of %.5g MiB allows: raise the limit",
+			code.Elements, m.limit/elementSize, float64(m.limit)/(1<<20))
+	}
 	m.exports = m.compiled.ExportedFunctions()
 	m.instance = instanceConfig()
 	if m.image, err = newImage(code.Data); err != nil {
 		return err
 	}
 	// A start function is a part of the guest: it sees the arguments and the environment.
-	m.recyclable = code.Recyclable && !code.Start
+	m.recyclable = code.Recyclable && code.Start == ""
+	m.start, m.elements, m.tableBudget = code.Start, code.Elements, code.TableBudget
 	m.initializers = m.findInitializers()
 	if !m.recyclable && m.initializers == nil {
 		return nil

@@ -28,7 +28,7 @@ func (m *Module) newInitialized(ctx context.Context) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = g.result(m.instantiate(&g.engine, i)); err != nil {
+	if err = g.result(m.instantiate(g, i)); err != nil {
 		err = fmt.Errorf("does not instantiate: %w", err)
 	} else {
 		err = m.initialize(ctx, i)
@@ -46,7 +46,8 @@ func (m *Module) initialize(ctx context.Context, i *instance) error {
 	defer g.close()
 	g.meter.limit = 0
 	for _, name := range m.initializers {
-		err := g.result(i.module.ExportedFunction(name).CallWithStack(&g.engine, nil))
+		f := i.module.ExportedFunction(name)
+		err := g.result(g.invoke(f, stackOf(f)))
 		if err == nil && g.exit != nil {
 			err = errors.New("guest exited")
 		}

@@ -20,6 +20,7 @@ type instance struct {
 	globals    []api.MutableGlobal
 	entrypoint string
 	function   api.Function // the entrypoint; nil: not looked up yet
+	stack      stack        // of function
 	runs       int
 }
 
@@ -34,8 +35,9 @@ func (m *Module) newInstance() (*instance, error) {
 	return i, err
 }
 
-// instantiate makes the engine's part, which runs the start function if there is one.
-func (m *Module) instantiate(ctx context.Context, i *instance) (err error) {
+// instantiate makes the engine's part, and runs the start function if there is one.
+func (m *Module) instantiate(g *guest, i *instance) (err error) {
+	ctx := context.Context(&g.engine)
 	if i.memory != nil {
 		ctx = experimental.WithMemoryAllocator(ctx, i.memory)
 	}
@@ -48,7 +50,14 @@ func (m *Module) instantiate(ctx context.Context, i *instance) (err error) {
 		i.globals = append(i.globals, i.module.ExportedGlobal(name).(api.MutableGlobal))
 	}
 	m.restoreGlobals(i)
-	return m.growToLeast(i)
+	if m.tableBudget != "" {
+		i.module.ExportedGlobal(m.tableBudget).(api.MutableGlobal).Set(m.limit/elementSize - m.elements)
+	}
+	if err := m.growToLeast(i); err != nil || m.start == "" {
+		return err
+	}
+	start := i.module.ExportedFunction(m.start)
+	return g.invoke(start, stackOf(start))
 }
 
 // growToLeast gives the memory the size that it has in the initial state, if that is more than the module says.
@@ -72,7 +81,7 @@ func (m *Module) restoreGlobals(i *instance) {
 // call calls the entrypoint for a guest.
 func (m *Module) call(g *guest, i *instance, entrypoint string) error {
 	if i.module == nil {
-		if err := m.instantiate(&g.engine, i); err != nil {
+		if err := m.instantiate(g, i); err != nil {
 			return err
 		}
 		if err := m.initializeEach(g.ctx, i); err != nil {
@@ -81,8 +90,13 @@ func (m *Module) call(g *guest, i *instance, entrypoint string) error {
 	}
 	if i.runs++; i.function == nil || i.entrypoint != entrypoint || i.runs%renewAfter == 0 {
 		i.function, i.entrypoint = i.module.ExportedFunction(entrypoint), entrypoint
+		i.stack = stackOf(i.function)
 	}
-	return i.function.CallWithStack(&g.engine, nil)
+	err := g.invoke(i.function, i.stack)
+	if i.stack.large() {
+		i.function, i.stack = nil, stack{}
+	}
+	return err
 }
 
 // release puts the instance back to the initial state, for the next guest, or else closes it. The error is the guest's.
@@ -93,7 +107,7 @@ func (m *Module) release(home *shard, i *instance, err error) {
 }
 
 // intact says whether the engine has ended a guest in a way that leaves its instance usable. After a fault in the engine
-// or in a system call it is not; after a stack overflow it is, but with some 200 MB of stack.
+// or in a system call it is not; after a stack overflow in the engine it is, but with some 200 MB of stack.
 func intact(err error) bool {
 	if err == nil {
 		return true
@@ -141,7 +155,7 @@ func (i *instance) dropModule() {
 	if i.module != nil {
 		_ = i.module.Close(context.Background()) // nothing of it can fail: files are ours
 	}
-	i.module, i.globals, i.function = nil, nil, nil
+	i.module, i.globals, i.function, i.stack = nil, nil, nil, stack{}
 }
 
 func (i *instance) close() {

@@ -165,7 +165,8 @@ func (g *guest) interrupt() {
 	if g.meter.limit > 0 && g.meter.cpu > g.meter.limit {
 		g.limit = &LimitError{g.meter.limit}
 	}
-	if g.limit != nil || g.ctx.Err() != nil {
+	g.overflow = g.stack.size() > g.maxStack
+	if g.limit != nil || g.overflow || g.ctx.Err() != nil {
 		panic(sys.NewExitError(sys.ExitCodeContextCanceled))
 	}
 }

@@ -23,6 +23,9 @@ type guest struct {
 	memory      api.Memory     // set for each system call
 	exit        *ExitError     // nil: proc_exit was not called
 	limit       *LimitError    // nil: it has not computed for too long
+	stack       stack          // of the function that was called
+	maxStack    uint64         // bytes
+	overflow    bool           // the stack was longer
 	meter       meter
 	http        httpSession
 }
@@ -49,6 +52,8 @@ func (m *Module) newGuest(ctx context.Context, call *Call) *guest {
 		ctx: ctx, call: call,
 		meter: meter{turns: m.turns, history: &m.history, limit: m.config.CPU, start: time.Now()},
 		http:  httpSession{outbound: m.outbound},
+
+		maxStack: m.maxStack(),
 	}
 	g.engine = engineContext{ctx, g}
 	g.meter.begin(ctx)
@@ -105,6 +110,8 @@ func (g *guest) result(err error) error {
 		return g.exit
 	case g.limit != nil:
 		return g.limit
+	case g.overflow:
+		return &TrapError{Reason: stackOverflow}
 	case g.ctx.Err() != nil:
 		return stopped(g.ctx)
 	}

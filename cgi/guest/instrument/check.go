@@ -8,6 +8,10 @@ package instrument
 //     for a shorter one the caller pays;
 //   - a bulk instruction pays for the size that it is given.
 //
+// Deep recursion takes stack faster than time. So a function with a check pays there for its frame too, and for those of
+// functions without that it calls: between two interrupts not much more than stackPerFill is taken. A try_table, for which
+// the engine copies the whole stack, calls the interrupt itself.
+//
 // Two things have no bound but the size of the module: a path without loops, of up to longPath instructions for each
 // one in the function, and bulk instructions without a loop around them; 32 of 4 GiB each overflow the counter.
 const (
@@ -18,13 +22,17 @@ const (
 	indirectPath = 128     // the same for a function whose address is taken, as an indirect call does not know the path
 	hostCall     = 16      // instructions that are as much work as a call of the host
 	exception    = 1 << 15 // the same for trying and throwing, for which wazero takes up to 0.5 ms
-	priceSize    = 5       // bytes of a price, in LEB128 made longer than need be
+
+	stackPerFill  = 4 << 20  // bytes of stack that a whole fill pays for, by the estimate of frameOf
+	longFrame     = 16 << 10 // bytes of stack that a caller pays for at most
+	indirectFrame = 1 << 10  // the same for a function whose address is taken
+	priceSize     = 5        // bytes of a price, in LEB128 made longer than need be
 )
 
-// addChecks imports the interrupt, adds the counter and gives each function its checks.
+// addChecks imports the interrupt, adds globals and gives each function its checks.
 func (m *module) addChecks() error {
 	m.importInterrupt()
-	m.addCounter()
+	m.addGlobals()
 	bodies := make([][]byte, len(m.functions))
 	for _, f := range m.breakCycles() {
 		body, err := m.withChecks(&m.functions[f])
@@ -50,10 +58,14 @@ func (m *module) importInterrupt() {
 	m.add(sectionType, []byte{formFunction, 0, 0})
 }
 
-func (m *module) addCounter() {
+func (m *module) addGlobals() {
 	const mutable = 1
 	item := appendInt([]byte{typeI32, mutable, opI32Const}, m.fill)
 	m.add(sectionGlobal, append(item, opEnd))
+	if m.grows { // the budget of tables, behind the counter
+		item := appendInt([]byte{typeI32, mutable, opI32Const}, -1)
+		m.add(sectionGlobal, append(item, opEnd))
+	}
 }
 
 // appendCharge appends code that takes a price from the counter and says whether that was too much.
@@ -74,6 +86,18 @@ func priceOf(path int) int32 {
 	return int32(min(path/perUnit+1, 1<<27))
 }
 
+// frameOf estimates how many bytes of stack a call takes at most: the engine keeps there what has no register. A function
+// can be written that takes eight times as much.
+func frameOf(locals uint64, code int) int {
+	const fixed, slot = 64, 8
+	return fixed + slot*int(locals) + code
+}
+
+// priceOfFrame is what a frame costs.
+func priceOfFrame(frame int) int32 {
+	return int32(min(frame/(stackPerFill/fill), 1<<27))
+}
+
 func setPrice(code []byte, price int32) {
 	for i := range priceSize {
 		code[i] = byte(price&0x7f) | 0x80
@@ -91,6 +115,20 @@ func (m *module) appendSizeCharge(code []byte, local uint32) []byte {
 	code = appendUint(append(code, opLocalGet), local)
 	code = append(code, opI32Const, perUnitShift, opI32ShrU, opI32Sub)
 	return appendUint(append(code, opGlobalSet), counter)
+}
+
+// appendTableBudget appends code that takes the size on top of the stack, which is in the local too, from the budget of
+// tables. Where it is too large the engine gets the largest there is instead, which it refuses.
+func (m *module) appendTableBudget(code []byte, local uint32) []byte {
+	budget := uint32(len(m.globals) + 1)
+	code = appendUint(append(code, opI32Const, 0x7f, opLocalGet), local) // -1
+	code = appendUint(append(code, opGlobalGet), budget)
+	code = appendUint(append(code, opI32LeU, opSelect, opLocalTee), local)
+	code = appendUint(append(code, opGlobalGet), budget)
+	code = appendUint(append(code, opLocalGet), local)
+	code = appendUint(append(code, opI32Const, 0, opLocalGet), local)
+	code = append(code, opI32Const, 0x7f, opI32Ne, opSelect, opI32Sub)
+	return appendUint(append(code, opGlobalSet), budget)
 }
 
 // appendInterrupt appends the call of the interrupt and fills the counter, and on top what the guest still has to pay.

@@ -47,7 +47,13 @@ func (e *engine) compile(ctx context.Context, wasm []byte) (c wazero.CompiledMod
 
 // instantiate makes an instance of a rewritten module, the way that a host has to.
 func (e *engine) instantiate(ctx context.Context, m *Module, config wazero.ModuleConfig) (api.Module, error) {
-	return e.InstantiateWithConfig(experimental.WithMemoryAllocator(ctx, image(m.Data)), m.Binary, config)
+	instance, err := e.InstantiateWithConfig(experimental.WithMemoryAllocator(ctx, image(m.Data)), m.Binary, config)
+	if err == nil && m.Start != "" {
+		if _, err = instance.ExportedFunction(m.Start).Call(ctx); err != nil {
+			instance.Close(ctx)
+		}
+	}
+	return instance, err
 }
 
 // image allocates memories that begin with data.

@@ -14,12 +14,14 @@ type function struct {
 	taken    bool     // its address is taken, so that it can be called indirectly
 	checked  bool     // it has a check at its entry
 	cost     int      // what a call of it adds to the caller's path
+	frame    int      // bytes of stack that a call of it may take before it comes to a check
 }
 
 // signature is what matters of a function's type.
 type signature struct {
-	params uint64
-	result []byte // type of a block that gives what the function gives, nil if there are several results
+	params  uint64
+	results int
+	result  []byte // type of a block that gives what the function gives, nil if there are several results
 }
 
 // scan reads the code of all functions for their calls and for what they change.
@@ -80,6 +82,7 @@ func (m *module) scanInstruction(f *function, index int, r *reader) {
 			m.globals[i.index].set = true
 		}
 	default:
+		m.grows = m.grows || i.op == opTableGrow
 		if name := irreversible(i.op); name != "" && m.Reason == "" {
 			m.Reason = fmt.Sprintf("function %d uses %s", int(m.imported)+index, name)
 		}

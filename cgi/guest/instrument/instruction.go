@@ -20,6 +20,7 @@ const (
 	opReturnCallIndirect = 0x13
 	opCallRef            = 0x14
 	opReturnCallRef      = 0x15
+	opSelect             = 0x1b
 	opSelectType         = 0x1c
 	opTryTable           = 0x1f
 	opLocalGet           = 0x20
@@ -32,7 +33,9 @@ const (
 	opI64Const           = 0x42
 	opF32Const           = 0x43
 	opF64Const           = 0x44
+	opI32Ne              = 0x47
 	opI32LtS             = 0x48
+	opI32LeU             = 0x4d
 	opI32Add             = 0x6a
 	opI32Sub             = 0x6b
 	opI32Mul             = 0x6c
@@ -141,7 +144,7 @@ func (r *reader) constantOrPlain(op uint16) {
 	case op == opF64Const:
 		r.bytes(8)
 	case op == opUnreachable, op == 0x01, op == opElse, op == opThrowRef, op == opEnd, op == opReturn,
-		op == 0x1a, op == 0x1b, op > opF64Const && op <= 0xc4, op == 0xd1, op == 0xd4: // no immediates
+		op == 0x1a, op == opSelect, op > opF64Const && op <= 0xc4, op == 0xd1, op == 0xd4: // no immediates
 	default:
 		r.unknown(op)
 	}

@@ -36,8 +36,15 @@ type Module struct {
 	Data    []Segment // in the order in which they are applied; they may overlap
 	Globals []string  // names under which Binary exports the mutable globals that its code sets; all are numbers
 
-	// Start says that the module has a start function, which runs during instantiation. The initial state is that after it.
-	Start bool
+	// Start is the name under which Binary exports the start function, "" for none. The engine does not run it: the host
+	// calls it first of all. The initial state is that after it.
+	Start string
+
+	// Elements is how many elements the tables begin with. Where code grows tables, TableBudget is the name under which
+	// Binary exports a global, an i32, of how many elements they may grow by in all; "" where none does. It begins as all
+	// that there are, 1<<32-1, and the host sets it. What is refused for another reason uses it up nevertheless.
+	Elements    uint64
+	TableBudget string
 }
 
 // Segment is a part of the memory's initial content. It lies within MinPages.

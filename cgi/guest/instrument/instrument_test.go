@@ -43,7 +43,7 @@ func TestModule(t *testing.T) {
 		Recyclable: true,
 		Data:       []Segment{{1, []byte("one")}, {16, []byte("two")}},
 		Globals:    []string{"wagi.global.1_", "g"},
-		Start:      true,
+		Start:      "wagi.start",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

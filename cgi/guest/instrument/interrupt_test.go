@@ -111,8 +111,10 @@ func intervals(t testing.TB, m *Module, n int) (longest time.Duration, err error
 		}
 	}
 	instance, err := e.InstantiateModule(ctx, compiled, wazero.NewModuleConfig())
-	if err == nil {
-		_, err = instance.ExportedFunction("run").Call(ctx)
+	for _, name := range []string{m.Start, "run"} {
+		if err == nil && name != "" {
+			_, err = instance.ExportedFunction(name).Call(ctx)
+		}
 	}
 	return longest, err
 }

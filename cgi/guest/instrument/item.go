@@ -20,12 +20,12 @@ func (m *module) readFunctionType(e *editor) {
 	for range s.params {
 		e.valueType()
 	}
-	results := e.count()
+	s.results = e.count()
 	at := e.at
-	for range results {
+	for range s.results {
 		e.valueType()
 	}
-	switch results {
+	switch s.results {
 	case 0:
 		s.result = []byte{typeEmpty}
 	case 1:
@@ -38,7 +38,9 @@ func (m *module) readImport(e *editor) {
 	i := Import{Module: e.name(), Name: e.name(), Kind: Kind(e.byte())}
 	switch i.Kind {
 	case Function:
-		e.typeIndex()
+		if t := e.typeIndex(); e.err == nil {
+			m.imports = append(m.imports, m.signatures[t])
+		}
 		m.imported++
 	case Table:
 		m.readTable(e)
@@ -68,7 +70,8 @@ func (m *module) readTable(e *editor) {
 		e.zero()
 		e.valueType()
 	}
-	e.limits()
+	least, _, _ := e.limits()
+	m.Elements += uint64(least)
 	if t == initialized {
 		m.constant(e)
 	}
@@ -131,8 +134,14 @@ func (m *module) readExport(e *editor) {
 }
 
 func (m *module) readStart(e *editor) {
-	m.Start = true
-	m.function(e)
+	i := m.function(e)
+	if e.err != nil {
+		return
+	}
+	if s := m.signature(i); s.params != 0 || s.results != 0 {
+		e.fail("start function %d has parameters or results", i)
+	}
+	m.start = &i
 }
 
 func (m *module) readElement(e *editor) {
@@ -202,6 +211,14 @@ func (m *module) function(e *editor) uint32 {
 	}
 	e.out = appendUint(e.out, m.shifted(i))
 	return i
+}
+
+// signature is that of a function, which is there.
+func (m *module) signature(function uint32) signature {
+	if function < m.imported {
+		return m.imports[function]
+	}
+	return m.functions[function-m.imported].signature
 }
 
 func (m *module) shifted(function uint32) uint32 {

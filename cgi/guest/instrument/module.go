@@ -62,6 +62,7 @@ type module struct {
 	sections   [sectionTag + 1]*section // by id; nil: absent
 	signatures []signature              // of the types
 	imported   uint32                   // functions
+	imports    []signature              // of those
 	functions  []function
 	codes      int
 	globals    []global
@@ -70,6 +71,8 @@ type module struct {
 	taken      []uint32 // functions of the module whose address is taken, some more than once
 	segments   []segment
 	dataCount  *uint32
+	start      *uint32 // the start function, in the original's numbers
+	grows      bool    // tables
 }
 
 // global is a global of the original.

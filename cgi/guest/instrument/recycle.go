@@ -4,10 +4,14 @@ import "fmt"
 
 const pageSize = 64 << 10
 
-// recycle takes the data out and exports the globals, if an instance can then be put back.
+// recycle exports what the host needs. It takes the data out and exports the globals, if an instance can then be put back.
 func (m *module) recycle() {
 	if m.memories > 0 && m.Memory == "" {
 		m.Memory = m.export("wagi.memory", Memory, 0)
+	}
+	m.exportStart()
+	if m.grows {
+		m.TableBudget = m.export("wagi.tables", Global, uint32(len(m.globals)+1))
 	}
 	if m.Reason == "" {
 		m.Reason = m.unfit()
@@ -31,6 +35,20 @@ func (m *module) recycle() {
 		}
 		m.Globals = append(m.Globals, g.name)
 	}
+}
+
+// exportStart lets the host call the start function, as the engine would not tell it from instantiation. What is exported
+// is a function of ours that calls it: an export would make the start function one whose address may be taken.
+func (m *module) exportStart() {
+	if m.start == nil {
+		return
+	}
+	code := appendUint([]byte{0, opCall}, m.shifted(*m.start)) // no locals
+	code = append(code, opEnd)
+	m.add(sectionFunction, appendUint(nil, uint32(len(m.signatures)))) // the type of the interrupt
+	m.add(sectionCode, append(appendUint(nil, uint32(len(code))), code...))
+	m.sections[sectionStart] = nil
+	m.Start = m.export("wagi.start", Function, m.shifted(m.imported+uint32(len(m.functions))))
 }
 
 // unfit says why an instance could not be put back though no instruction stands in the way; "" if nothing does.

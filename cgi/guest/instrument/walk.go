@@ -8,6 +8,7 @@ type walk struct {
 	path    int     // from the function's entry
 	blocks  []block // that the walk is in, the function itself first
 	longest int     // path through the function
+	deepest int     // frame of what it calls
 	size    uint32  // local variable for the size of bulk instructions
 	bulk    bool    // there are some
 }
@@ -44,11 +45,12 @@ func (m *module) withChecks(f *function) ([]byte, error) {
 	}
 	body := w.declarations(f.body, code.at)
 	f.cost = w.longest + 1
-	if !f.checked && f.cost <= longPath && (!f.taken || f.cost <= indirectPath) {
+	f.frame = frameOf(locals, len(f.body.data)-f.body.at) + w.deepest
+	if !f.checked && f.cost <= longPath && f.frame <= longFrame && (!f.taken || f.cost <= indirectPath && f.frame <= indirectFrame) {
 		return append(body, w.done()...), nil
 	}
-	price := priceOf(f.cost)
-	f.cost = 1
+	price := priceOf(f.cost) + priceOfFrame(f.frame)
+	f.cost, f.frame = 1, 0
 	if f.result != nil {
 		return m.appendEntry(body, w.done(), f.result, price), nil
 	}
@@ -109,6 +111,12 @@ func (w *walk) rewrite(i instruction) {
 		w.bulk = true
 		w.copy(i.at)
 		w.out = w.appendSizeCharge(w.out, w.size)
+		if i.op == opTableGrow {
+			w.out = w.appendTableBudget(w.out, w.size)
+		}
+	case opTryTable:
+		w.copy(i.at)
+		w.out = appendUint(append(w.out, opCall), w.imported)
 	}
 }
 
@@ -119,8 +127,11 @@ func (w *walk) length(i instruction) int {
 		if i.index < w.imported {
 			return hostCall
 		}
-		return 1 + w.functions[i.index-w.imported].cost // 0 of one that is to come, which has a check
+		callee := &w.functions[i.index-w.imported] // one that is to come has a check, and still 0 here
+		w.deepest = max(w.deepest, callee.frame)
+		return 1 + callee.cost
 	case opCallIndirect, opReturnCallIndirect, opCallRef, opReturnCallRef:
+		w.deepest = max(w.deepest, indirectFrame)
 		return indirectPath
 	case opMemoryGrow, opMemoryCopy, opMemoryFill, opTableGrow:
 		return hostCall

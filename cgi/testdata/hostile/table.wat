@@ -1,6 +1,5 @@
 ;; A table grown to 4 Gi elements, which are memory of the gateway. The refusal is a trap.
 ;; timeout: 10s
-;; skip: the engine bounds no table: the gateway grows by 512 MiB
 ;; want: 500 guest trapped: unreachable
 (module
   (table $t 1 externref)
