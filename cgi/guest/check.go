@@ -163,18 +163,18 @@ func importHint(module, name string) string {
 	return ""
 }
 
-// compileHints tell by a part of the engine's message what a module needs.
+// compileHints tell by a part of the message what a module needs.
 var compileHints = []struct {
 	message, hint string
 }{
 	{"threads", "build for wasm32-wasip1 without threads"},
-	{"invalid byte for limits: 0x4", "64-bit memories are not supported: build for wasm32"},
-	{"invalid byte for limits: 0x5", "64-bit memories are not supported: build for wasm32"},
-	{"at most one memory", "several memories are not supported"},
-	{"!= 0x60", "types of the garbage collection proposal are not supported"},
+	{"limits of the unknown kind 0x4", "64-bit memories are not supported: build for wasm32"},
+	{"limits of the unknown kind 0x5", "64-bit memories are not supported: build for wasm32"},
+	{"2 memories", "several memories are not supported"},
+	{"not 0x60", "types of the garbage collection proposal are not supported"},
 }
 
-// compileError adds the fix to what the engine says of a module, where there is one.
+// compileError adds the fix to what the rewriting or the engine says of a module, where there is one.
 func compileError(err error) error {
 	for _, h := range compileHints {
 		if strings.Contains(err.Error(), h.message) {

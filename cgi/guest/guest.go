@@ -18,7 +18,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/containerd/log"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
@@ -150,33 +149,26 @@ func (m *Module) compile(ctx context.Context, wasm []byte) error {
 	return m.prepare(ctx, code)
 }
 
-// load gives the module to the engine: rewritten or, should that fail, as it is. Then the engine itself watches the context.
+// load rewrites the module and gives it to the engine. What cannot be rewritten the engine must not see: guests of it could
+// not be stopped, and a count that nothing stands behind makes the engine allocate gigabytes.
 func (m *Module) load(ctx context.Context, wasm []byte) (*instrument.Module, error) {
 	code, err := instrument.Rewrite(wasm)
 	if err == nil {
-		err = m.loadBinary(ctx, code.Binary, false)
+		err = m.loadBinary(ctx, code.Binary)
 	}
-	if err == nil {
-		return code, nil
-	}
-	if err := m.loadBinary(ctx, wasm, true); err != nil {
+	if err != nil {
 		return nil, compileError(err)
 	}
-	log.G(ctx).WithError(err).WithField("module", m.config.Name).Warn("module cannot be rewritten: its loops run slowly")
-	return &instrument.Module{}, nil
+	return code, nil
 }
 
-func (m *Module) loadBinary(ctx context.Context, wasm []byte, watch bool) (err error) {
+func (m *Module) loadBinary(ctx context.Context, wasm []byte) (err error) {
 	rc := wazero.NewRuntimeConfig().
 		WithCoreFeatures(api.CoreFeaturesV2 | experimental.CoreFeaturesExceptionHandling |
-			experimental.CoreFeaturesTailCall | experimental.CoreFeaturesExtendedConst).
-		WithCloseOnContextDone(watch).
+						experimental.CoreFeaturesTailCall | experimental.CoreFeaturesExtendedConst).
 		WithDebugInfoEnabled(false) // reading DWARF costs more than all the rest of a cached start
 	if m.cache != nil {
 		rc = rc.WithCompilationCache(m.cache)
-	}
-	if m.runtime != nil {
-		m.runtime.Close(ctx)
 	}
 	m.runtime = wazero.NewRuntimeWithConfig(ctx, rc)
 	m.compiled, err = m.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, compileWorkers()), wasm)

@@ -79,7 +79,7 @@ func compileFile(t testing.TB, file string, cfg Config) *Module {
 	return m
 }
 
-// compileUnmodified compiles a module without rewriting it.
+// compileUnmodified compiles a module without rewriting it: nothing can stop its guests.
 func compileUnmodified(t *testing.T, file string) *Module {
 	t.Helper()
 	wasm, err := os.ReadFile(file)
@@ -98,7 +98,7 @@ func compileUnmodified(t *testing.T, file string) *Module {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Close(context.Background()) })
-	err = errors.Join(m.loadBinary(t.Context(), wasm, true), m.link(t.Context(), outline), m.prepare(t.Context(), &instrument.Module{}))
+	err = errors.Join(m.loadBinary(t.Context(), wasm), m.link(t.Context(), outline), m.prepare(t.Context(), &instrument.Module{}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,7 @@ func (m *Module) newInitialized(ctx context.Context) (*instance, error) {
 	if err = g.result(m.instantiate(g, i)); err != nil {
 		err = fmt.Errorf("does not instantiate: %w", err)
 	} else {
+		g.meter.wait() // initializing takes a turn of its own
 		err = m.initialize(ctx, i)
 	}
 	if err != nil {
@@ -59,11 +60,13 @@ func (m *Module) initialize(ctx context.Context, i *instance) error {
 }
 
 // initializeEach calls the initializers for a guest whose module cannot be put back to the state after them.
-func (m *Module) initializeEach(ctx context.Context, i *instance) error {
+func (m *Module) initializeEach(g *guest, i *instance) error {
 	if m.recyclable {
 		return nil
 	}
-	return m.initialize(ctx, i)
+	g.meter.wait()
+	defer g.meter.restart()
+	return m.initialize(g.ctx, i)
 }
 
 // snapshot makes the state of an instance the initial one, and closes the instance.

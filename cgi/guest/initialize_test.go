@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"containerd-shim-wagi-v1/cgi/wat"
 )
@@ -93,4 +94,24 @@ func compileText(t *testing.T, text string, cfg Config) (*Module, error) {
 		t.Cleanup(func() { m.Close(context.Background()) })
 	}
 	return m, err
+}
+
+// The initializer takes a turn where the guest that it belongs to has had the only one.
+func TestInitializeTurns(t *testing.T) {
+	m, err := compileText(t, `(module (table 1 funcref)
+		(func $spin (local i32) (loop (br_if 0 (i32.lt_u (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 10000000)))))
+		(start $spin)
+		(func (export "_initialize") (table.set (i32.const 0) (ref.null func)) (call $spin))
+		(func (export "_start")))`, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.turns = &turns{free: 1}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for range 3 {
+		if err := m.Run(ctx, &Call{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -84,7 +84,7 @@ func (m *Module) call(g *guest, i *instance, entrypoint string) error {
 		if err := m.instantiate(g, i); err != nil {
 			return err
 		}
-		if err := m.initializeEach(g.ctx, i); err != nil {
+		if err := m.initializeEach(g, i); err != nil {
 			return err
 		}
 	}

@@ -107,19 +107,6 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// A module that cannot be rewritten runs as it is, and stops nevertheless.
-func TestUnmodified(t *testing.T) {
-	m := compileUnmodified(t, "testdata/misbehave.wasm")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	if err := m.Run(ctx, &Call{Entrypoint: "spin"}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want context.DeadlineExceeded", err)
-	}
-	if err := m.Run(t.Context(), &Call{Entrypoint: "fresh"}); err != nil {
-		t.Error(err)
-	}
-}
-
 // Close waits for the guests, whose code and memory it frees.
 func TestCloseWaits(t *testing.T) {
 	wasm, err := os.ReadFile("testdata/misbehave.wasm")

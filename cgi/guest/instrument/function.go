@@ -26,10 +26,13 @@ type signature struct {
 
 // scan reads the code of all functions for their calls and for what they change.
 func (m *module) scan() error {
+	all := uint64(0)
 	for i := range m.functions {
 		f := &m.functions[i]
 		r := f.body
-		r.locals()
+		if all += f.params + r.locals(); all > maxAllLocals {
+			return m.inFunction(i, fmt.Errorf("%w: more than %d in all functions", errLocals, maxAllLocals))
+		}
 		for r.more() {
 			m.scanInstruction(f, i, &r)
 		}
@@ -44,8 +47,14 @@ func (m *module) inFunction(index int, err error) error {
 	return fmt.Errorf("function %d: %w", int(m.imported)+index, err)
 }
 
-// maxLocals of a function is what browsers allow. Each costs the engine memory though it costs the module none.
-const maxLocals = 50_000
+// Limits of browsers. What is limited costs the engine memory and time though it costs the module hardly a byte.
+const (
+	maxLocals = 50_000 // of a function
+	maxParams = 1000   // of a function's type, and the same for its results
+)
+
+// maxAllLocals is how many locals and parameters all functions together may have: some 2 s for the engine.
+const maxAllLocals = 10_000_000
 
 var errLocals = errors.New("too many locals")
 

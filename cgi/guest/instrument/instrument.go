@@ -78,10 +78,11 @@ func (k Kind) String() string {
 
 // Rewrite makes the module interruptible and, if it can be, recyclable. It checks only as much as that takes: an
 // invalid module may pass, and is still invalid then, mistakes in custom sections aside. A module that wazero compiles
-// passes, unless a function has more than 50,000 locals. Errors name the section or function and the offset in the file.
+// passes, unless it is beyond the limits of browsers: 50,000 locals of a function, 1000 parameters or results. Errors name the section or function and the offset in the file.
 //
-// Time and memory are linear in the size of wasm. Not so the engine's: a module of 30 bytes can make it allocate
-// gigabytes, but not one that passes. So rewrite first, and do not show the engine what Rewrite refuses.
+// Time and memory are linear in the size of wasm. Not so the engine's: for some modules they grow with the square, and one
+// of 30 bytes whose counts lie can make it allocate gigabytes. The latter does not pass: do not show the engine what
+// Rewrite refuses.
 func Rewrite(wasm []byte) (*Module, error) {
 	return rewrite(wasm, fill)
 }

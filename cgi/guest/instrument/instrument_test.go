@@ -3,6 +3,7 @@ package instrument
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -94,11 +95,22 @@ func TestError(t *testing.T) {
 		"counter out of it":  {string(moduleWith([]byte{opGlobalGet, 1, 0x1a, opEnd})), "function 0: offset 0x48: global 1 of 1"},
 		"branch out of code": {string(moduleWith([]byte{opBr, 1, opEnd})), "function 0: offset 0x48: branch out of more than 1 blocks"},
 		"locals":             {magic + "\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x0a\x08\x01\x06\x01\xd1\x86\x03\x7f\x0b", "function 0: offset 0x1b: too many locals: 50001, of 50000 at most"},
+		"wide type":          {magic + "\x01\xee\x07\x01\x60\xe9\x07" + strings.Repeat("\x7f", 1001) + "\x00", "type section: offset 0x3f9: type 0 has 1001 parameters and 0 results, of 1000 at most"},
 		"no end":             {string(moduleWith([]byte{opBlock, typeEmpty, opEnd})), "function 0: offset 0x49: blocks and their ends do not match"},
 	} {
 		if _, err := Rewrite([]byte(c.wasm)); err == nil || err.Error() != c.want {
 			t.Errorf("%s: got %v, want %s", name, err, c.want)
 		}
+	}
+}
+
+// Each function may have many locals, but not all of them.
+func TestAllLocals(t *testing.T) {
+	const each = 50_000
+	text := "(func (local" + strings.Repeat(" i32", each) + "))"
+	_, err := Rewrite(assemble(t, strings.Repeat(text, maxAllLocals/each+1)))
+	if !errors.Is(err, errLocals) {
+		t.Errorf("got %v, want %v", err, errLocals)
 	}
 }
 

@@ -25,6 +25,9 @@ func (m *module) readFunctionType(e *editor) {
 	for range s.results {
 		e.valueType()
 	}
+	if s.params > maxParams || s.results > maxParams {
+		e.fail("type %d has %d parameters and %d results, of %d at most", len(m.signatures), s.params, s.results, maxParams)
+	}
 	switch s.results {
 	case 0:
 		s.result = []byte{typeEmpty}
