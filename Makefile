@@ -107,3 +107,6 @@ out/containerd-1.7: test/containerd-1.7/go.mod test/containerd-1.7/go.sum
 
 out/containerd-2.4: test/containerd-2.4/go.mod test/containerd-2.4/go.sum
 	GOBIN=$(CURDIR)/$@ go -C test/containerd-2.4 install tool && touch $@
+
+out/cni: test/cni/go.mod test/cni/go.sum
+	CGO_ENABLED=0 GOBIN=$(CURDIR)/$@ go -C test/cni install -trimpath tool && touch $@
