@@ -102,6 +102,13 @@ out/containerd-1.6:
 	cd $@.tmp && apt-get download -q containerd && dpkg -x containerd_*.deb . && mv usr/bin/* . && rm -rf usr etc lib *.deb
 	mv $@.tmp $@
 
+# As containerd: unpacked, because Debian's busybox and busybox-static exclude each other.
+out/busybox:
+	rm -rf $@.tmp && mkdir -p $@.tmp
+	apt-cache show busybox-static >/dev/null 2>&1 || apt-get update -q
+	cd $@.tmp && apt-get download -q busybox-static && dpkg -x busybox-static_*.deb .
+	mv $@.tmp/bin/busybox $@ && rm -rf $@.tmp
+
 out/containerd-1.7: test/containerd-1.7/go.mod test/containerd-1.7/go.sum
 	GOBIN=$(CURDIR)/$@ go -C test/containerd-1.7 install tool && touch $@
 
