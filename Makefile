@@ -19,7 +19,7 @@ TARBALL_amd64 := containerd-shim-wagi-v1-linux-x86_64
 TARBALL_arm64 := containerd-shim-wagi-v1-linux-aarch64
 SBOM := go -C images/installer/sbom tool cyclonedx-gomod
 
-.PHONY: help build images run test unit e2e bench dist lint install clean packages out/containerd-shim-wagi-v1 out/wagi out/installer
+.PHONY: help build images run test unit e2e e2e-cri bench dist lint install clean packages out/containerd-shim-wagi-v1 out/wagi out/installer
 
 help: ## this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -50,8 +50,11 @@ test: packages lint unit e2e ## everything: lint, unit tests with the race detec
 unit: ## tests that need no root, no daemon, no network
 	go test -race ./cgi/... ./cmd/... ./images/... ./shim/...
 
-e2e: packages build images $(CONTAINERDS) ## the shim under containerd 1.6, 1.7 and 2.4; needs root
+e2e: packages build images $(CONTAINERDS) out/cni out/busybox ## the shim under containerd 1.6, 1.7 and 2.4, by itself and in pods; needs root
 	E2E=1 go test -count=1 -timeout 20m ./test/...
+
+e2e-cri: packages build out/containerd-1.7 out/containerd-2.4 out/cni out/busybox ## pods alone: what CRI asks of a runtime, beside runc's own shim
+	E2E=1 go test -count=1 -timeout 20m -parallel 6 ./test/cri
 
 bench: ## the engine's benchmarks, six runs each, for benchstat
 	go test -run '^$$' -bench . -count 6 ./cgi/...
@@ -88,7 +91,7 @@ clean: ## remove out/
 
 # Packages are installed only where their command is missing, so that a node's own container engine stays.
 packages:
-	@missing=; [ -e /usr/include/stdlib.h ] || missing=" libc6-dev"; for need in runc:runc ip:iproute2 curl:curl gcc:gcc wat2wasm:wabt git:git; do \
+	@missing=; [ -e /usr/include/stdlib.h ] || missing=" libc6-dev"; for need in runc:runc ip:iproute2 iptables:iptables curl:curl gcc:gcc wat2wasm:wabt git:git; do \
 		command -v $${need%%:*} >/dev/null || missing+=" $${need##*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then \

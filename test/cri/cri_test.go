@@ -15,7 +15,7 @@ type validation struct {
 
 // TestCRI runs all cases for both handlers. One that fails for wagi alone is a defect of our shim.
 func TestCRI(t *testing.T) {
-	all := slices.Concat(sandboxCases, containerCases, securityCases, streamCases, statsCases)
+	all := slices.Concat(sandboxCases, containerCases, securityCases, streamCases, statsCases, registryCases)
 	for _, r := range releases {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,10 +29,10 @@ import (
 const (
 	pauseImage = "test.invalid/pause:latest"
 	plainImage = "test.invalid/busybox:latest"
-	wagiImage  = "docker.io/library/env:latest"
+	wagiImage  = "test.invalid/env:latest"
 )
 
-// load imports the images: of pods, of plain containers, and the WAGI example that answers with what CGI gave it.
+// load imports the images: of pods, of plain containers, of WAGI containers.
 func (n *node) load(t *testing.T) {
 	t.Helper()
 	archive, err := plainImages()
@@ -42,7 +43,7 @@ func (n *node) load(t *testing.T) {
 	if err := os.WriteFile(path, archive, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{path, machine.Out("images/env.tar")} {
+	for _, path := range []string{path, n.buildWAGI(t)} {
 		machine.Run(t, exec.Command(machine.Out(n.name)+"/ctr", "-a", n.socket(), "-n", "k8s.io", "image", "import", path))
 	}
 	for _, image := range []string{pauseImage, plainImage, wagiImage} {
@@ -56,7 +57,26 @@ func (n *node) load(t *testing.T) {
 	}
 }
 
-// plainImages is an archive of the pause image, which has the test program of the other suites, and of busybox with its commands.
+// buildWAGI builds the WAGI image, whose one program answers with its environment, and returns the archive's path.
+func (n *node) buildWAGI(t *testing.T) string {
+	t.Helper()
+	program, err := os.ReadFile("../testdata/image/env.wat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const modules = "[[module]]\nroute = \"/...\"\nmodule = \"env.wat\"\nenvironment = { GREETING = \"from modules.toml\" }\n"
+	dir := machine.Dir(t)
+	for path, text := range map[string][]byte{"env.wat": program, "modules.toml": []byte(modules)} {
+		if err := os.WriteFile(dir+"/"+path, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	archive := n.dir + "/env.tar"
+	machine.Run(t, exec.Command(machine.Out("wagi"), "image", "build", dir, "-t", wagiImage, "-o", archive))
+	return archive
+}
+
+// plainImages is an archive of the pause image, which has the test program of the other suites, and of busybox with its commands and that program.
 var plainImages = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "native")
 	if err != nil {
@@ -74,7 +94,9 @@ var plainImages = sync.OnceValues(func() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := newImage(v1.Config{Cmd: []string{"sh"}, WorkingDir: "/work", Env: []string{"PATH=/bin", "FROM=image"}}, addBusybox)
+	plain, err := newImage(v1.Config{Cmd: []string{"sh"}, WorkingDir: "/work", Env: []string{"PATH=/bin", "FROM=image"}}, func(w *tar.Writer) error {
+		return errors.Join(addProgram(w, "bin/native", dir+"/native"), addBusybox(w))
+	})
 	if err != nil {
 		return nil, err
 	}

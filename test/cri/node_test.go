@@ -82,7 +82,7 @@ func require(t *testing.T, r release) {
 	if os.Geteuid() != 0 {
 		machine.Skip(t, "not root")
 	}
-	for _, name := range []string{r.name + "/containerd", r.name + "/containerd-shim-runc-v2", "containerd-shim-wagi-v1", "cni/bridge", "busybox"} {
+	for _, name := range []string{r.name + "/containerd", r.name + "/containerd-shim-runc-v2", "containerd-shim-wagi-v1", "wagi", "cni/bridge", "busybox"} {
 		if _, err := os.Stat(machine.Out(name)); err != nil {
 			machine.Skip(t, "%v", err)
 		}
@@ -97,19 +97,24 @@ func require(t *testing.T, r release) {
 	}
 }
 
-// up starts the daemon and waits until the runtime and the network are ready.
+// up starts the daemon and connects to it.
 func (n *node) up(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command(machine.Out(n.name)+"/containerd", "--config", n.dir+"/config.toml")
 	cmd.Env = append(os.Environ(), "PATH="+strings.Join([]string{machine.Out(n.name), machine.Out(""), os.Getenv("PATH"), "/usr/sbin", "/sbin"}, ":"))
 	n.daemon = machine.Start(t, n.dir+"/log", cmd)
-	c, err := grpc.NewClient("unix:"+n.socket(), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)))
+	c, err := grpc.NewClient("unix:"+n.socket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
 	n.RuntimeServiceClient, n.images = runtimeapi.NewRuntimeServiceClient(c), runtimeapi.NewImageServiceClient(c)
+	n.ready(t)
+}
+
+// ready waits until runtime and network are.
+func (n *node) ready(t *testing.T) {
+	t.Helper()
 	machine.Await(t, func() error {
 		status, err := n.Status(context.Background(), &runtimeapi.StatusRequest{})
 		if err != nil {
@@ -125,6 +130,14 @@ func (n *node) up(t *testing.T) {
 }
 
 func (n *node) socket() string { return n.dir + "/c" }
+
+// sockets is the folder of the shims' sockets.
+func (n *node) sockets() string {
+	if n.config == 2 {
+		return "/run/containerd/s"
+	}
+	return n.dir + "/s"
+}
 
 // parent is the cgroup of the node's pods.
 func (n *node) parent() string { return "/" + filepath.Base(n.dir) }
@@ -160,10 +173,12 @@ conf_dir = "%s/cni"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes]
 runc.runtime_type = "io.containerd.runc.v2"
 wagi.runtime_type = "io.containerd.wagi.v1"
+runc.options.SystemdCgroup = false
+wagi.options.SystemdCgroup = false
 `, pauseImage, machine.Out("cni"), n.dir)
 	}
 	return text + fmt.Sprintf(`[plugins."io.containerd.shim.v1.manager"]
-socket_dir = "%s/s"
+socket_dir = "%s"
 [plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = "%s"
 [plugins."io.containerd.cri.v1.runtime"]
@@ -171,11 +186,13 @@ restrict_oom_score_adj = true
 disable_apparmor = true
 [plugins."io.containerd.cri.v1.runtime".cni]
 bin_dirs = ["%s"]
-conf_dir = "%[1]s/cni"
+conf_dir = "%s/cni"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes]
 runc.runtime_type = "io.containerd.runc.v2"
 wagi.runtime_type = "io.containerd.wagi.v1"
-`, n.dir, pauseImage, machine.Out("cni"))
+runc.options.SystemdCgroup = false
+wagi.options.SystemdCgroup = false
+`, n.sockets(), pauseImage, machine.Out("cni"), n.dir)
 }
 
 // network is the configuration of CNI: a bridge of this node, its addresses from a list of its own.

@@ -85,11 +85,20 @@ func testGroupWithoutUser(t *testing.T, h host) {
 }
 
 func testSupplementalGroups(t *testing.T, h host) {
-	got := h.pod(t).output(t, identity, asUser(1000), security(func(s *runtimeapi.LinuxContainerSecurityContext) {
-		s.SupplementalGroups = []int64{1234, 5678}
-	}))
-	if got != "1000\n1000\n1000 1234 2000 5678" {
-		t.Errorf("got %q", got)
+	p := h.pod(t)
+	groups := func(policy runtimeapi.SupplementalGroupsPolicy) string {
+		return p.output(t, identity, asUser(1000), security(func(s *runtimeapi.LinuxContainerSecurityContext) {
+			s.SupplementalGroups, s.SupplementalGroupsPolicy = []int64{1234, 5678}, policy
+		}))
+	}
+	if got := groups(runtimeapi.SupplementalGroupsPolicy_Merge); got != "1000\n1000\n1000 1234 2000 5678" {
+		t.Errorf("with the image's groups: got %q", got)
+	}
+	if h.config == 2 {
+		return // containerd 1.7 always adds those of the image
+	}
+	if got := groups(runtimeapi.SupplementalGroupsPolicy_Strict); got != "1000\n1000\n1000 1234 5678" {
+		t.Errorf("without the image's groups: got %q", got)
 	}
 }
 
@@ -225,15 +234,19 @@ func testSeccompProfile(t *testing.T, h host) {
 	}
 }
 
-func testUserNamespace(t *testing.T, h host) {
+// inUserNamespace gives the pod its own users: its root is 100000 on the node.
+func inUserNamespace(t *testing.T, h host) func(*runtimeapi.PodSandboxConfig) {
 	if f := h.features(t)[runc]; f != nil && !f.UserNamespaces {
 		t.Skip("limit of this machine: runc does not map owners of mounts")
 	}
 	ids := []*runtimeapi.IDMapping{{HostId: 100000, ContainerId: 0, Length: 65536}}
-	p := h.pod(t, namespaceMode(func(o *runtimeapi.NamespaceOption) {
+	return namespaceMode(func(o *runtimeapi.NamespaceOption) {
 		o.UsernsOptions = &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_POD, Uids: ids, Gids: ids}
-	}))
-	got := p.output(t, "cat /proc/self/uid_map /proc/self/gid_map; id -u")
+	})
+}
+
+func testUserNamespace(t *testing.T, h host) {
+	got := h.pod(t, inUserNamespace(t, h)).output(t, "cat /proc/self/uid_map /proc/self/gid_map; id -u")
 	if strings.Join(strings.Fields(got), " ") != "0 100000 65536 0 100000 65536 0" {
 		t.Errorf("got %q", got)
 	}
