@@ -3,6 +3,7 @@
 package cri
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,11 @@ func startNode(t *testing.T, r release) *node {
 	require(t, r)
 	n := &node{release: r, dir: machine.Dir(t)}
 	t.Cleanup(func() { n.removeCgroups(t) })
+	t.Cleanup(func() {
+		if err := machine.Within(machine.Patience, n.clean); err != nil {
+			t.Error(err)
+		}
+	})
 	if err := os.Chmod(n.dir, 0o711); err != nil { // users of a pod's own namespace must reach its files
 		t.Fatal(err)
 	}
@@ -141,6 +147,25 @@ func (n *node) sockets() string {
 
 // parent is the cgroup of the node's pods.
 func (n *node) parent() string { return "/" + filepath.Base(n.dir) }
+
+// clean fails while any trace of a pod is left.
+func (n *node) clean() error {
+	var left []string
+	for _, pattern := range []string{n.dir + "/state/*/k8s.io/*", n.dir + "/root/*/k8s.io/*", n.dir + "/s/*", "/sys/fs/cgroup" + n.parent() + "/*/", "/sys/fs/cgroup/*" + n.parent() + "/*/"} {
+		paths, _ := filepath.Glob(pattern)
+		left = append(left, paths...)
+	}
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range files {
+		if command, _ := os.ReadFile(file); bytes.Contains(command, []byte(n.dir+"/")) {
+			left = append(left, fmt.Sprintf("%s %q", filepath.Dir(file), command))
+		}
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
+	return nil
+}
 
 // removeCgroups removes the parent, which is empty unless a test has failed.
 func (n *node) removeCgroups(t *testing.T) {
