@@ -125,7 +125,7 @@ func testGatewayAttach(t *testing.T, h host) {
 	var stdout, stderr bytes.Buffer
 	done := make(chan error, 1)
 	url := c.attach(t)
-	go func() { done <- stream(t, url, remotecommand.StreamOptions{Stdout: &stdout, Stderr: &stderr}) }()
+	go func() { done <- stream(url, remotecommand.StreamOptions{Stdout: &stdout, Stderr: &stderr}) }()
 	publish(t, dir, "2", "[[modul]]\n")
 	c.awaitLog(t, "modul")
 	c.stop(t, 60)
@@ -195,7 +195,7 @@ func testGatewayTerminal(t *testing.T, h host) {
 		t.Fatal(err)
 	}
 	var screen bytes.Buffer
-	err = stream(t, r.Url, remotecommand.StreamOptions{Stdin: keyboard(t, ""), Stdout: &screen, Tty: true, TerminalSizeQueue: newSizes(80, 24)})
+	err = stream(r.Url, remotecommand.StreamOptions{Stdin: keyboard(t, ""), Stdout: &screen, Tty: true, TerminalSizeQueue: newSizes(80, 24)})
 	if err != nil || !strings.Contains(screen.String(), "env.wat") {
 		t.Errorf("got %q, %v", &screen, err)
 	}
