@@ -177,3 +177,21 @@ func FuzzParseConfig(f *testing.F) {
 		}
 	})
 }
+
+// No file, however odd, takes longer than its length warrants: with anything quadratic these take minutes.
+func TestParseConfigIsQuick(t *testing.T) {
+	begun := time.Now()
+	for name, text := range map[string]string{
+		"tables": strings.Repeat("[[module]]\nroute = '/'\nmodule = 'x'\n", 25_000),
+		"key":    strings.Repeat("a.", 200_000) + "a = 1",
+		"header": "[" + strings.Repeat("a.", 200_000) + "a]",
+	} {
+		_, err := parseConfig("m.toml", []byte(text))
+		if err != nil && len(err.Error()) > 200 {
+			t.Errorf("%s: error of %d bytes", name, len(err.Error()))
+		}
+	}
+	if took := time.Since(begun); took > 20*time.Second {
+		t.Errorf("took %v", took)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -67,12 +68,12 @@ func LoadConfig(file string) (*Config, error) {
 }
 
 func parseConfig(file string, data []byte) (*Config, error) {
-	d := &document{file: file, config: &Config{File: file}}
+	d := &document{file: file, data: data, config: &Config{File: file}}
 	var root map[string]any
 	if err := toml.Unmarshal(data, &root); err != nil {
 		return nil, d.syntaxError(err)
 	}
-	d.locate(data)
+	d.locate()
 	v := value{document: d, content: root}
 	if err := decode(v, configKeys, d.config, &d.config.Limits); err != nil {
 		return nil, err
@@ -85,9 +86,11 @@ func parseConfig(file string, data []byte) (*Config, error) {
 
 // document is a modules.toml being read.
 type document struct {
-	file      string
-	config    *Config
-	positions map[string]unstable.Position // by path, such as "module.0.route"
+	file    string
+	data    []byte
+	config  *Config
+	offsets map[string]int // where a key stands, by path, such as "module.0.route"
+	lines   []int          // where each line begins
 }
 
 func (d *document) syntaxError(err error) error {
@@ -99,22 +102,28 @@ func (d *document) syntaxError(err error) error {
 	return fmt.Errorf("%s:%d:%d: %s", d.file, line, column, strings.TrimPrefix(syntax.Error(), "toml: "))
 }
 
-// locate fills in positions.
-func (d *document) locate(data []byte) {
-	d.positions = map[string]unstable.Position{"": {Line: 1, Column: 1}}
+// locate fills in offsets and lines.
+func (d *document) locate() {
+	d.offsets = map[string]int{"": 0}
+	d.lines = []int{0}
+	for i, c := range d.data {
+		if c == '\n' {
+			d.lines = append(d.lines, i+1)
+		}
+	}
 	var parser unstable.Parser
-	parser.Reset(data)
+	parser.Reset(d.data)
 	tables := map[string]int{} // number of [[tables]] seen, by path
 	base := ""
 	for parser.NextExpression() {
 		switch e := parser.Expression(); e.Kind {
 		case unstable.Table, unstable.ArrayTable:
-			var at unstable.Position
+			var at int
 			base, at = d.locateKey(&parser, "", e.Key(), tables)
 			if e.Kind == unstable.ArrayTable {
 				tables[base]++
 				base += "." + strconv.Itoa(tables[base]-1)
-				d.positions[base] = at
+				d.offsets[base] = at
 			}
 		case unstable.KeyValue:
 			path, _ := d.locateKey(&parser, base, e.Key(), tables)
@@ -123,16 +132,19 @@ func (d *document) locate(data []byte) {
 	}
 }
 
+// maxKeyParts bounds the parts of a dotted key that are located: there is no key of more.
+const maxKeyParts = 4
+
 // locateKey notes where the parts of a dotted key stand. It returns the path of the key and where its last part is.
-func (d *document) locateKey(p *unstable.Parser, base string, key unstable.Iterator, tables map[string]int) (path string, at unstable.Position) {
-	for key.Next() {
+func (d *document) locateKey(p *unstable.Parser, base string, key unstable.Iterator, tables map[string]int) (path string, at int) {
+	for part := 0; part < maxKeyParts && key.Next(); part++ {
 		if n := tables[base]; n > 0 {
 			base += "." + strconv.Itoa(n-1)
 		}
 		base = join(base, string(key.Node().Data))
-		at = p.Shape(key.Node().Raw).Start
-		if _, ok := d.positions[base]; !ok {
-			d.positions[base] = at
+		at = int(key.Node().Raw.Offset)
+		if _, ok := d.offsets[base]; !ok {
+			d.offsets[base] = at
 		}
 	}
 	return base, at
@@ -174,12 +186,13 @@ func (v value) at(key string, content any) value {
 // position is the place of v or, for an element of an inline array, of what holds it.
 func (v value) position() string {
 	path := v.path
-	at, ok := v.positions[path]
+	at, ok := v.offsets[path]
 	for !ok {
 		path = path[:max(0, strings.LastIndexByte(path, '.'))]
-		at, ok = v.positions[path]
+		at, ok = v.offsets[path]
 	}
-	return fmt.Sprintf("%s:%d:%d", v.file, at.Line, at.Column)
+	line := sort.SearchInts(v.lines, at+1) // the first one that begins behind it, counted from 0
+	return fmt.Sprintf("%s:%d:%d", v.file, line, at-v.lines[line-1]+1)
 }
 
 func (v value) errorf(format string, args ...any) error {
@@ -218,8 +231,7 @@ func (v value) entries() ([]value, error) {
 		entries = append(entries, v.at(key, content))
 	}
 	slices.SortFunc(entries, func(a, b value) int {
-		pa, pb := v.positions[a.path], v.positions[b.path]
-		return cmp.Or(cmp.Compare(pa.Offset, pb.Offset), strings.Compare(a.key, b.key))
+		return cmp.Or(cmp.Compare(v.offsets[a.path], v.offsets[b.path]), strings.Compare(a.key, b.key))
 	})
 	return entries, nil
 }
@@ -237,7 +249,7 @@ func decode[T any](v value, keys setters[T], t *T, l *Limits) error {
 			err = set(entry, l)
 		} else {
 			known := slices.AppendSeq(slices.Collect(maps.Keys(keys)), maps.Keys(limitKeys))
-			err = entry.errorf("unknown key %q%s", entry.key, nearest(entry.key, known))
+			err = entry.errorf("unknown key %.80q%s", entry.key, nearest(entry.key, known))
 		}
 		if err != nil {
 			return err
