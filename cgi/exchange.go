@@ -226,6 +226,7 @@ func (x *exchange) timed(ctx context.Context, call *guest.Call) error {
 	x.guest += took
 	if metrics != nil {
 		metrics.guests.Add(took.Seconds())
+		metrics.memory.Observe(float64(call.Memory))
 	}
 	return err
 }

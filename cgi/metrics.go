@@ -16,6 +16,9 @@ const unmatched = "unmatched"
 // durations are the bounds of the histogram, in seconds: from small guests to the default timeout.
 var durations = []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3, 10, 30}
 
+// memories are the bounds of the histogram, in bytes: from small guests to all that one can address.
+var memories = prometheus.ExponentialBuckets(1<<20, 4, 7)
+
 // Metrics counts what gateways do, by route, for Prometheus: it is a [prometheus.Collector]. Health checks do not count.
 // One Metrics serves gateways that follow each other, as at a reload: a route keeps its counts while one of them has it.
 type Metrics struct {
@@ -23,6 +26,7 @@ type Metrics struct {
 	failures *prometheus.CounterVec   // by route and reason
 	duration *prometheus.HistogramVec // by route
 	guests   *prometheus.CounterVec   // by route
+	memory   *prometheus.HistogramVec // by route
 	running  *prometheus.GaugeVec     // by route
 	queued   *prometheus.GaugeVec     // by route
 
@@ -45,7 +49,9 @@ func NewMetrics() *Metrics {
 				"none was free (busy); the client went away or sent a wrong body (client); other.")), []string{"route", "reason"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "wagi", Name: "request_duration_seconds",
 			Help: "Time from the head of a request to the end of its response.", Buckets: durations}, []string{"route"}),
-		guests:  prometheus.NewCounterVec(prometheus.CounterOpts(opts("guest_seconds_total", "Time in guests.")), []string{"route"}),
+		guests: prometheus.NewCounterVec(prometheus.CounterOpts(opts("guest_seconds_total", "Time in guests.")), []string{"route"}),
+		memory: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "wagi", Name: "guest_memory_bytes",
+			Help: "Linear memory that a guest had in the end.", Buckets: memories}, []string{"route"}),
 		running: prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("guests_running", "Guests that run.")), []string{"route"}),
 		queued:  prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("requests_queued", "Requests that wait for a guest to end.")), []string{"route"}),
 		users:   map[string]int{},
@@ -55,7 +61,7 @@ func NewMetrics() *Metrics {
 }
 
 func (m *Metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.requests, m.failures, m.duration, m.guests, m.running, m.queued}
+	return []prometheus.Collector{m.requests, m.failures, m.duration, m.guests, m.memory, m.running, m.queued}
 }
 
 // Describe is part of [prometheus.Collector].
@@ -78,6 +84,7 @@ type routeMetrics struct {
 	failures map[string]prometheus.Counter
 	duration prometheus.Observer
 	guests   prometheus.Counter
+	memory   prometheus.Observer
 	running  prometheus.Gauge
 	queued   prometheus.Gauge
 }
@@ -94,6 +101,7 @@ func (m *Metrics) route(text string) *routeMetrics {
 		failures: map[string]prometheus.Counter{},
 		duration: m.duration.WithLabelValues(text),
 		guests:   m.guests.WithLabelValues(text),
+		memory:   m.memory.WithLabelValues(text),
 		running:  m.running.WithLabelValues(text),
 		queued:   m.queued.WithLabelValues(text),
 	}
@@ -120,7 +128,7 @@ func (m *Metrics) release(text string) {
 	gone := prometheus.Labels{"route": text}
 	for _, vec := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
-	}{m.requests, m.failures, m.duration, m.guests, m.running, m.queued} {
+	}{m.requests, m.failures, m.duration, m.guests, m.memory, m.running, m.queued} {
 		vec.DeletePartialMatch(gone)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -91,6 +92,7 @@ func TestMetrics(t *testing.T) {
 		`wagi_requests_total{route="unmatched",status="4xx"} 1`,
 		`wagi_request_duration_seconds_count{route="/"} 5`,
 		`wagi_guests_running{route="/"} 0`,
+		`wagi_guest_memory_bytes_count{route="/spin"} 1`,
 		`wagi_requests_queued{route="/"} 0`,
 	)
 }
@@ -102,6 +104,26 @@ func waitFor(t *testing.T, metrics *Metrics, line string) {
 			t.Fatalf("no %s", line)
 		}
 	}
+}
+
+// A guest counts with the memory that it had in the end.
+func TestMetricsOfMemory(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "grow.wat"), `(module (memory 1) (func (export "_start") (drop (memory.grow (i32.const 31)))))`)
+	metrics := NewMetrics()
+	gateway, err := New(t.Context(), Config{Modules: []Module{{Route: "/", Module: filepath.Join(dir, "grow.wat")}}, Metrics: metrics})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gateway.Close()
+	for range 3 { // the later ones in an instance that was put back
+		gateway.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+	}
+	checkMetrics(t, metrics,
+		`wagi_guest_memory_bytes_sum{route="/"} 6.291456e+06`,
+		`wagi_guest_memory_bytes_bucket{route="/",le="1.048576e+06"} 0`,
+		`wagi_guest_memory_bytes_bucket{route="/",le="4.194304e+06"} 3`,
+	)
 }
 
 // The series of a route live as long as a gateway has the route.

@@ -100,7 +100,8 @@ type Call struct {
 	Stdin      io.Reader
 	Stdout     io.Writer
 	Stderr     io.Writer
-	NoVolumes  bool // the guest does not see the module's volumes
+	NoVolumes  bool   // the guest does not see the module's volumes
+	Memory     uint64 // set by Run: bytes of linear memory that the guest had in the end
 }
 
 // Compile compiles a binary module. The error names the module and says what is wrong with it and, where known, the fix.

@@ -95,6 +95,9 @@ func (g *guest) run(m *Module, entrypoint string) error {
 		}
 	}
 	err := m.call(g, i, entrypoint)
+	if i.memory != nil {
+		g.call.Memory = uint64(len(i.memory.content()))
+	}
 	m.release(home, i, err)
 	return g.result(err)
 }
