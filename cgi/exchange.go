@@ -3,9 +3,7 @@ package cgi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -22,7 +20,7 @@ type exchange struct {
 	g     *Gateway
 	w     http.ResponseWriter
 	r     *http.Request
-	id    uint64 // tells it from others in the log
+	id    string // tells it from others in the log
 	begun time.Time
 
 	server    server
@@ -46,7 +44,7 @@ func newExchange(g *Gateway, w http.ResponseWriter, r *http.Request) *exchange {
 	}
 	return &exchange{
 		g: g, w: w, r: r,
-		id:       rand.Uint64(),
+		id:       requestID(r),
 		begun:    time.Now(),
 		server:   newServer(r, g.config.Hostname),
 		target:   parseTarget(uri),
@@ -57,7 +55,7 @@ func newExchange(g *Gateway, w http.ResponseWriter, r *http.Request) *exchange {
 
 // logger has the facts that every entry about the request has.
 func (x *exchange) logger() *log.Entry {
-	fields := log.Fields{"request": fmt.Sprintf("%016x", x.id)}
+	fields := log.Fields{"request": x.id}
 	if x.route != nil {
 		fields["route"] = x.route.text
 		fields["module"] = x.route.module.Module.Module
@@ -71,6 +69,7 @@ func (x *exchange) serve() error {
 		if x.serveAdmin() {
 			return nil
 		}
+		x.w.Header()[requestIDField] = []string{x.id} // a script that sets it wins
 		if x.route, x.pathInfo = x.g.match(x.target.path); x.route == nil {
 			return errNoRoute
 		}

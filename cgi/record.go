@@ -13,7 +13,7 @@ const statusClientGone = 499
 // Record tells of a request that was answered.
 type Record struct {
 	Request  *http.Request // as the client sent it
-	ID       uint64        // in the log in 16 hexadecimal digits
+	ID       string        // that of the log and of X-Request-Id
 	Route    string        // as configured; empty: none matched
 	Module   string        // as configured; empty: none
 	Status   int           // of the response; 499: the client went away before it began

@@ -1,7 +1,10 @@
 package cgi
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -41,6 +44,31 @@ func (t target) String() string {
 		return t.path
 	}
 	return t.path + "?" + t.query
+}
+
+const (
+	requestIDField = "X-Request-Id"
+	maxRequestID   = 128
+)
+
+// requestID is what tells a request from others in logs: the name that the client or a proxy in front has given it, or,
+// if there is none or it is not fit for logs, a new one.
+func requestID(r *http.Request) string {
+	if ids := r.Header[requestIDField]; len(ids) == 1 && validRequestID(ids[0]) {
+		return ids[0]
+	}
+	var id [8]byte
+	binary.BigEndian.PutUint64(id[:], rand.Uint64())
+	return hex.EncodeToString(id[:])
+}
+
+func validRequestID(id string) bool {
+	for i := range len(id) {
+		if c := id[i]; (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && !strings.ContainsRune("-_.:+/=@", rune(c)) {
+			return false
+		}
+	}
+	return id != "" && len(id) <= maxRequestID
 }
 
 // server is the host that a request is for, RFC 3875 §4.1.14 and §4.1.15.
@@ -94,7 +122,7 @@ func (x *exchange) environment() ([]string, error) {
 		return nil, errPathInfo
 	}
 	remote := remoteHost(x.r.RemoteAddr)
-	env := make([]string, 0, len(rt.module.env)+len(metaVariables)+len(x.r.Header)+1)
+	env := make([]string, 0, len(rt.module.env)+len(metaVariables)+len(x.r.Header)+2)
 	env = append(env, rt.module.env...)
 	env = append(env,
 		"AUTH_TYPE=",
@@ -139,9 +167,10 @@ func (x *exchange) appendHeader(env, configured []string) []string {
 	if x.r.Host != "" {
 		env = append(env, "HTTP_HOST="+x.r.Host)
 	}
+	env = append(env, "HTTP_X_REQUEST_ID="+x.id)
 	for _, field := range slices.Sorted(maps.Keys(x.r.Header)) {
 		name := variableName(field)
-		if hidden(name) || x.redirects > 0 && strings.HasPrefix(name, "CONTENT_") {
+		if hidden(name) || name == "X_REQUEST_ID" || x.redirects > 0 && strings.HasPrefix(name, "CONTENT_") {
 			continue
 		}
 		// A_B sorts behind A-B: it cannot take the place of a field that a proxy in front has set.
@@ -200,9 +229,6 @@ func corrupt(value string) bool {
 
 // decodePath decodes percent-encoded bytes. What is not properly encoded stays as it is; what is not UTF-8 becomes U+FFFD.
 func decodePath(path string) string {
-	if !strings.Contains(path, "%") {
-		return path
-	}
 	if decoded, err := url.PathUnescape(path); err == nil {
 		return strings.ToValidUTF8(decoded, "\uFFFD")
 	}

@@ -166,12 +166,13 @@ func lines(section string) []string {
 	return strings.Split(strings.TrimSuffix(section, "\n"), "\n")
 }
 
-// render writes a response as the vectors do: status, fields in order but for Date, an empty line, the body.
+// render writes a response as the vectors do: status, fields in order but for Date and X-Request-Id, an empty line, the body.
 func render(response *http.Response, body string) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, response.StatusCode)
 	header := response.Header.Clone()
 	header.Del("Date")
+	header.Del(requestIDField)
 	var head strings.Builder
 	if err := header.Write(&head); err != nil {
 		panic(err) // a strings.Builder does not fail

@@ -219,7 +219,7 @@ type accessEntry struct {
 func jsonLine(r *cgi.Record) []byte {
 	e := accessEntry{
 		Time:      r.Begun,
-		Request:   fmt.Sprintf("%016x", r.ID),
+		Request:   r.ID,
 		Client:    client(r),
 		Method:    short(r.Request.Method),
 		Host:      short(r.Request.Host),
