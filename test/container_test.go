@@ -203,6 +203,30 @@ func TestExec(t *testing.T) {
 	})
 }
 
+// wagi in a container asks the gateway that runs there, wherever it serves, and not that of another container in the same network.
+func TestStatus(t *testing.T) {
+	each(t, func(t *testing.T, d *daemon) {
+		exec := func(id string, args ...string) machine.Result {
+			return d.try(append([]string{"task", "exec", "--exec-id", "e", id, "wagi"}, args...)...)
+		}
+		d.ctr(t, container(wagi, "one", append(background, "--read-only"), "/modules.toml", "--listen", "127.0.0.1:4001", "--ready-path", "/up")...)
+		pid := d.pid(t, "one")
+		d.ctr(t, container(wagi, "two", append(background, "--with-ns", "network:"+network(pid)), "/modules.toml", "-l", "unix:@two")...)
+		want(t, browser(network(pid)), "http://127.0.0.1:4001/", "hello\n")
+		for id, address := range map[string]string{"one": "http://127.0.0.1:4001", "two": "unix:@two"} {
+			machine.Await(t, func() error { return exec(id, "health").Error() })
+			expect(t, exec(id, "health"), 0, "ready: yes\n", "")
+			r := exec(id, "status")
+			if r.Code != 0 || !strings.Contains(r.Out, "address   "+address+"\n") || !strings.Contains(r.Out, "\n/slow ") {
+				t.Errorf("status of %s: exit status %d\n%s%s", id, r.Code, r.Out, r.Err)
+			}
+		}
+		if r := exec("one", "status"); !strings.Contains(r.Out, ", 1 answered, ") {
+			t.Errorf("status after a request:\n%s", r.Out)
+		}
+	})
+}
+
 func TestTerminal(t *testing.T) {
 	each(t, func(t *testing.T, d *daemon) {
 		text, code := d.terminal(t, container(wagi, "tty", []string{"--rm", "--tty"}, "/native", "tty")...)

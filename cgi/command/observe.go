@@ -27,9 +27,9 @@ func (o *observeOptions) addFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.pprof, "pprof", false, "serve profiles of the process at /debug/pprof/ of --admin-listen")
 }
 
-// observers see what the gateway does. Each is nil unless somebody wants it.
+// observers see what the gateway does. All but metrics, which wagi status asks for, are nil unless somebody wants them.
 type observers struct {
-	metrics *cgi.Metrics
+	metrics *cgi.Metrics // never nil
 	access  *accessLog
 	traces  *tracer
 	admin   *admin
@@ -40,7 +40,7 @@ func (o *observeOptions) observe(ctx context.Context) (seen *observers, err erro
 	if o.pprof && o.adminListen == "" {
 		return nil, usageError{errors.New("--pprof needs --admin-listen")}
 	}
-	seen = &observers{}
+	seen = &observers{metrics: cgi.NewMetrics()}
 	defer func() {
 		if err != nil {
 			seen.close()
@@ -56,7 +56,6 @@ func (o *observeOptions) observe(ctx context.Context) (seen *observers, err erro
 		log.G(ctx).WithError(noTraces).Warn("no traces") // which may be asked for where nobody thought of wagi
 	}
 	if o.adminListen != "" {
-		seen.metrics = cgi.NewMetrics()
 		seen.admin, err = openAdmin(o.adminListen, o.pprof, seen.metrics, seen.droppedLines())
 	}
 	return seen, err

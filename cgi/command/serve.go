@@ -104,6 +104,8 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 		return err
 	}
 	defer o.observers.close()
+	control := openControl(o)
+	defer control.close()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	hangups := make(chan os.Signal, 1)
@@ -126,10 +128,13 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 	defer stopReloading()
 	go o.keepUp(reloading, gateway, watch, hangups)
 	served := make(chan error, len(listeners))
+	serving := &serving{gateway: gateway}
 	for _, l := range listeners {
 		go func() { served <- s.serve(l) }()
 		fmt.Fprintf(stdout, "Ready: serving on %s\n", l.url(s.scheme()))
+		serving.addresses = append(serving.addresses, l.url(s.scheme()))
 	}
+	control.serving.Store(serving)
 	o.observers.ready(true)
 	select {
 	case err := <-served:

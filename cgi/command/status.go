@@ -12,13 +12,18 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"containerd-shim-wagi-v1/cgi"
 )
 
-// probe asks the gateway that runs here, in the same network namespace, how it is. Its flags are those of the gateway.
+// probe asks the gateway that runs here, in the same container or on this machine, how it is. Its flags are those of the gateway.
 type probe struct {
 	gateway    listenOptions
 	healthPath string
@@ -28,10 +33,10 @@ type probe struct {
 }
 
 func (p *probe) addFlags(flags *pflag.FlagSet) {
-	flags.StringSliceVarP(&p.gateway.listen, "listen", "l", nil, "`ADDRESS` where the gateway serves; default as for wagi serve")
-	flags.StringVar(&p.healthPath, "health-path", "/healthz", "`PATH` that answers 200 while the process lives")
-	flags.StringVar(&p.readyPath, "ready-path", "/readyz", "`PATH` that answers 200 while the gateway is ready")
-	flags.BoolVar(&p.tls, "tls", os.Getenv("WAGI_TLS_CERT") != "", "the gateway speaks TLS (default if WAGI_TLS_CERT is set)")
+	flags.StringSliceVarP(&p.gateway.listen, "listen", "l", nil, "`ADDRESS` where the gateway serves; default in a container: the one that runs there, else as for wagi serve")
+	flags.StringVar(&p.healthPath, "health-path", "/healthz", "`PATH` that answers 200 while the process lives, for a gateway that tells nothing of itself")
+	flags.StringVar(&p.readyPath, "ready-path", "/readyz", "`PATH` that answers 200 while the gateway is ready, likewise")
+	flags.BoolVar(&p.tls, "tls", os.Getenv("WAGI_TLS_CERT") != "", "the gateway speaks TLS, likewise (default if WAGI_TLS_CERT is set)")
 	flags.DurationVar(&p.timeout, "timeout", 5*time.Second, "how long an answer may take")
 }
 
@@ -43,14 +48,7 @@ func healthCommand() *cobra.Command {
 		Long: `health asks the gateway that runs in the same container, or on this machine, for its ready path and prints one line.
 The exit status is 0 if it is ready, else 1.`,
 		Args: usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			answer, err := p.get(cmd, p.readyPath)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "ready: %s\n", answer)
-			return answer.exitStatus()
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.health(cmd) },
 	}
 	p.addFlags(cmd.Flags())
 	return cmd
@@ -58,19 +56,65 @@ The exit status is 0 if it is ready, else 1.`,
 
 func statusCommand() *cobra.Command {
 	var p probe
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show where the gateway that runs here serves, and whether it lives and is ready",
-		Long: `status asks the gateway that runs in the same container, or on this machine, for its health and ready paths.
+		Short: "Show what the gateway that runs here does: addresses, routes, guests, requests",
+		Long: `status asks the gateway that runs in the same container, or on this machine, what it does. Guests and requests are counted
+since it was started. Where a gateway runs as another user, or not on Linux, status shows what its health and ready paths answer.
 The exit status is 0 if it is ready, else 1.`,
 		Args: usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return p.status(cmd) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.status(cmd, asJSON) },
 	}
 	p.addFlags(cmd.Flags())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func (p *probe) status(cmd *cobra.Command) error {
+func (p *probe) health(cmd *cobra.Command) error {
+	running, err := p.find()
+	if err != nil {
+		return err
+	}
+	var ready answer
+	switch {
+	case running == nil:
+		ready, err = p.get(cmd, p.readyPath)
+	case !running.Ready:
+		ready = answer{http.StatusServiceUnavailable, running.why()}
+	case running.ReadyPath == "off" || running.Proxied:
+		ready = answer{code: http.StatusOK} // it says so itself
+	default:
+		p.tls, p.gateway.listen = running.TLS, []string{strings.TrimPrefix(running.Addresses[0], running.scheme())}
+		ready, err = p.get(cmd, running.ReadyPath)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "ready: %s\n", ready)
+	return ready.exitStatus()
+}
+
+func (p *probe) status(cmd *cobra.Command, asJSON bool) error {
+	running, err := p.find()
+	switch {
+	case err != nil:
+		return err
+	case running == nil:
+		return p.probed(cmd)
+	case asJSON:
+		err = writeJSON(cmd.OutOrStdout(), running)
+	default:
+		err = running.write(cmd.OutOrStdout())
+	}
+	if err == nil && !running.Ready {
+		err = exitStatus(exitFailure)
+	}
+	return err
+}
+
+// probed prints what can be seen of a gateway from outside.
+func (p *probe) probed(cmd *cobra.Command) error {
 	address, err := p.address()
 	if err != nil {
 		return err
@@ -85,6 +129,77 @@ func (p *probe) status(cmd *cobra.Command) error {
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "address  %s\nalive    %s\nready    %s\n", address, alive, ready)
 	return cmp.Or(alive.exitStatus(), ready.exitStatus())
+}
+
+// find gives the state of the gateway that is meant; nil: none tells of itself. In a container it is the one that runs there,
+// elsewhere the one that serves at the address.
+func (p *probe) find() (*state, error) {
+	running := runningGateways()
+	if !inContainer() || len(p.gateway.listen) > 0 {
+		addresses, err := p.gateway.addresses()
+		if err != nil {
+			return nil, err
+		}
+		running = slices.DeleteFunc(running, func(s state) bool { return !s.serves(addresses[0]) })
+	}
+	switch len(running) {
+	case 0:
+		return nil, nil
+	case 1:
+		return &running[0], nil
+	}
+	return nil, usageError{fmt.Errorf("%d gateways run here: name the address of one with --listen", len(running))}
+}
+
+// serves says whether the gateway is reached at an address.
+func (s *state) serves(where address) bool {
+	return slices.ContainsFunc(s.Addresses, func(url string) bool {
+		a, err := parseAddress(strings.TrimPrefix(url, s.scheme()))
+		return err == nil && (a == where || a.tcp.Addr().IsUnspecified() && a.tcp.Port() == where.tcp.Port())
+	})
+}
+
+// scheme is what its addresses begin with, but for those of Unix sockets.
+func (s *state) scheme() string {
+	if s.TLS {
+		return "https://"
+	}
+	return "http://"
+}
+
+// why says why the gateway is not ready.
+func (s *state) why() string {
+	if s.Draining {
+		return "draining"
+	}
+	return "starting"
+}
+
+func (s *state) write(w io.Writer) error {
+	ready := "yes"
+	if !s.Ready {
+		ready = "no: " + s.why()
+	}
+	sum := cgi.RouteStatus{Requests: s.Unmatched}
+	for _, r := range s.Routes {
+		sum.Running += r.Running
+		sum.Queued += r.Queued
+		sum.Requests += r.Requests
+		sum.Failed += r.Failed
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "ready\t%s\naddress\t%s\nuptime\t%s\nconfig\t%s\nversion\t%s\npid\t%d\n",
+		ready, strings.Join(s.Addresses, ", "), time.Since(s.Started).Round(time.Second), s.Config, s.Version, s.PID)
+	fmt.Fprintf(table, "guests\t%d running\nrequests\t%d queued, %d answered, %d failed, %d without a route\n\n",
+		sum.Running, sum.Queued, sum.Requests, sum.Failed, s.Unmatched)
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(table, "ROUTE\tMODULE\tRUNNING\tQUEUED\tREQUESTS\tFAILED")
+	for _, r := range s.Routes {
+		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%d\n", r.Route.Route, r.Module, r.Running, r.Queued, r.Requests, r.Failed)
+	}
+	return table.Flush()
 }
 
 // address is where the gateway is reached that serves where wagi serve would: the first address counts.

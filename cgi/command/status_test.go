@@ -41,14 +41,20 @@ func TestStatus(t *testing.T) {
 			defer server.Close()
 			address := server.Listener.Addr().String()
 			t.Setenv("WAGI_LISTEN", strings.Replace(address, "127.0.0.1", "0.0.0.0", 1))
-			var out bytes.Buffer
-			root := rootCommand()
-			root.SetArgs(strings.Fields(test.args))
-			root.SetOut(&out)
-			err := root.Execute()
-			if want := strings.ReplaceAll(test.want, "@", address); out.String() != want || (err != nil) != test.failed {
-				t.Errorf("got %q, %v, want %q", &out, err, want)
+			out, err := wagi(test.args)
+			if want := strings.ReplaceAll(test.want, "@", address); out != want || (err != nil) != test.failed {
+				t.Errorf("got %q, %v, want %q", out, err, want)
 			}
 		})
 	}
+}
+
+// wagi runs a command line in this process.
+func wagi(args string) (string, error) {
+	var out bytes.Buffer
+	root := rootCommand()
+	root.SetArgs(strings.Fields(args))
+	root.SetOut(&out)
+	err := root.Execute()
+	return out.String(), err
 }
