@@ -130,7 +130,7 @@ func (b *bundle) execEnv() []string {
 	env := slices.DeleteFunc(slices.Clone(b.spec.Process.Env), func(kv string) bool {
 		return !strings.HasPrefix(kv, "WAGI_")
 	})
-	if args := b.spec.Process.Args; len(args) > 2 && args[1] == "-c" {
+	if args := b.spec.Process.Args; len(args) > 2 && (args[1] == "-c" || args[1] == "--serve") {
 		env = append(env, "WAGI_CONFIG="+args[2])
 	}
 	return env

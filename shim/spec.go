@@ -16,6 +16,8 @@ import (
 const (
 	// modulesFile is where an image keeps its configuration when no argument names another.
 	modulesFile = "/modules.toml"
+	// serveAnnotation makes a container whose command is a WebAssembly file serve with it, unless it is "false".
+	serveAnnotation = "io.containerd.wagi.v1.serve"
 	// listenAddress is where a container's gateway listens unless WAGI_LISTEN or PORT say otherwise.
 	listenAddress = "0.0.0.0:3000"
 
@@ -30,7 +32,7 @@ type kind int
 
 const (
 	plain    kind = iota // whatever its command is, untouched
-	gateway              // the gateway with a modules.toml
+	gateway              // the gateway with a modules.toml, or with one WebAssembly file
 	wasiFile             // one WebAssembly file as a WASI command
 )
 
@@ -41,7 +43,9 @@ func classifyCommand(spec *specs.Spec) (k kind, known bool) {
 		return plain, true
 	}
 	switch arg := spec.Process.Args[0]; {
-	case isConfig(arg):
+	case isConfig(arg), isServe(spec.Process.Args):
+		return gateway, true
+	case isWasm(arg) && serves(spec.Annotations):
 		return gateway, true
 	case isWasm(arg):
 		return wasiFile, true
@@ -61,16 +65,29 @@ func isFlag(arg string) bool {
 	return strings.HasPrefix(arg, "-")
 }
 
+// isServe tells whether args begin with --serve FILE.
+func isServe(args []string) bool {
+	return len(args) > 1 && args[0] == "--serve"
+}
+
+func serves(annotations map[string]string) bool {
+	value, ok := annotations[serveAnnotation]
+	return ok && value != "false"
+}
+
 // gatewayArgs is the gateway's command line for a container whose command is args: what a person would type.
 func gatewayArgs(wagi string, args []string) []string {
-	file, flags := modulesFile, args
-	if !isFlag(args[0]) {
-		flags = args[1:]
+	switch arg := args[0]; {
+	case isServe(args):
+		return append([]string{wagi}, args...)
+	case isWasm(arg):
+		return append([]string{wagi, "--serve"}, args...)
+	case isConfig(arg):
+		return append([]string{wagi, "-c"}, args...)
+	case isFlag(arg):
+		return append([]string{wagi, "-c", modulesFile}, args...)
 	}
-	if isConfig(args[0]) {
-		file = args[0]
-	}
-	return append([]string{wagi, "-c", file}, flags...)
+	return append([]string{wagi, "-c", modulesFile}, args[1:]...)
 }
 
 // wasiArgs is the command line that runs a WebAssembly file with the container's whole file system.
@@ -78,9 +95,13 @@ func wasiArgs(wagi string, args []string) []string {
 	return append([]string{wagi, "run", "--dir", "/", "--"}, args...)
 }
 
-// gatewayEnv is what the gateway's environment has beside the container's own.
-func gatewayEnv(env []string) []string {
+// gatewayEnv is what the gateway's environment has beside the container's own. WAGI_COMMAND is a command that was meant to be
+// a program, perhaps: the gateway warns of it. "/" is what images say where one must be named.
+func gatewayEnv(env, args []string) []string {
 	added := []string{"WAGI_CONTAINER=1"}
+	if arg := args[0]; arg != "/" && !isFlag(arg) && !isConfig(arg) && !isWasm(arg) {
+		added = append(added, "WAGI_COMMAND="+arg)
+	}
 	if !slices.ContainsFunc(env, func(kv string) bool {
 		return strings.HasPrefix(kv, "WAGI_LISTEN=") || strings.HasPrefix(kv, "PORT=")
 	}) {
@@ -119,7 +140,7 @@ func rewriteSpec(config []byte, spec *specs.Spec, k kind, self string) ([]byte, 
 	args, env := wasiArgs(wagi, spec.Process.Args), spec.Process.Env
 	if k == gateway {
 		args = gatewayArgs(wagi, spec.Process.Args)
-		env = append(slices.Clone(env), gatewayEnv(env)...)
+		env = append(slices.Clone(env), gatewayEnv(env, spec.Process.Args)...)
 	}
 	mount := specs.Mount{
 		Destination: wagi,

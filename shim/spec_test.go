@@ -90,6 +90,8 @@ func TestGatewayArgs(t *testing.T) {
 		{"further arguments are flags", []string{"/m.toml", "-l", "0.0.0.0:80"}, []string{"/dev/wagi", "-c", "/m.toml", "-l", "0.0.0.0:80"}},
 		{"flags alone", []string{"--log-format", "json"}, []string{"/dev/wagi", "-c", "/modules.toml", "--log-format", "json"}},
 		{"a flag that ends in .toml", []string{"--cache=/etc/cache.toml"}, []string{"/dev/wagi", "-c", "/modules.toml", "--cache=/etc/cache.toml"}},
+		{"one file", []string{"--serve", "/app.wasm", "-l", "0.0.0.0:80"}, []string{"/dev/wagi", "--serve", "/app.wasm", "-l", "0.0.0.0:80"}},
+		{"one file by annotation", []string{"/app.wasm", "--grace", "3s"}, []string{"/dev/wagi", "--serve", "/app.wasm", "--grace", "3s"}},
 		{"a command that is nothing", []string{"/", "--grace", "3s"}, []string{"/dev/wagi", "-c", "/modules.toml", "--grace", "3s"}},
 	}
 	for _, tt := range tests {
@@ -104,16 +106,18 @@ func TestGatewayArgs(t *testing.T) {
 func TestGatewayEnv(t *testing.T) {
 	tests := []struct {
 		name      string
+		args      string
 		env, want []string
 	}{
-		{"nothing said", []string{"PATH=/bin"}, []string{"WAGI_CONTAINER=1", "WAGI_LISTEN=0.0.0.0:3000"}},
-		{"PORT", []string{"PORT=8080"}, []string{"WAGI_CONTAINER=1"}},
-		{"WAGI_LISTEN", []string{"WAGI_LISTEN=127.0.0.1:1"}, []string{"WAGI_CONTAINER=1"}},
-		{"another name", []string{"REPORT=1"}, []string{"WAGI_CONTAINER=1", "WAGI_LISTEN=0.0.0.0:3000"}},
+		{"nothing said", "/modules.toml", []string{"PATH=/bin"}, []string{"WAGI_CONTAINER=1", "WAGI_LISTEN=0.0.0.0:3000"}},
+		{"PORT", "/", []string{"PORT=8080"}, []string{"WAGI_CONTAINER=1"}},
+		{"WAGI_LISTEN", "--grace", []string{"WAGI_LISTEN=127.0.0.1:1"}, []string{"WAGI_CONTAINER=1"}},
+		{"an unknown command", "sever", []string{"PORT=1"}, []string{"WAGI_CONTAINER=1", "WAGI_COMMAND=sever"}},
+		{"another name", "/app.wasm", []string{"REPORT=1"}, []string{"WAGI_CONTAINER=1", "WAGI_LISTEN=0.0.0.0:3000"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := gatewayEnv(tt.env); !slices.Equal(got, tt.want) {
+			if got := gatewayEnv(tt.env, []string{tt.args}); !slices.Equal(got, tt.want) {
 				t.Errorf("gatewayEnv(%q) = %q, want %q", tt.env, got, tt.want)
 			}
 		})

@@ -472,6 +472,20 @@ func TestDetection(t *testing.T) {
 			d.ctr(t, container(wagi, id, background, args...)...)
 			want(t, browser(network(d.pid(t, id))), home, "hello\n")
 		}
+		for id, command := range map[string][]string{
+			"serve":      {"--serve", "/hello.wat"},
+			"annotation": {"/hello.wat", "--grace", "3s"},
+		} {
+			flags := append(background, "--annotation", "io.containerd.wagi.v1.serve=true")
+			d.ctr(t, container(wagi, id, flags, command...)...)
+			want(t, browser(network(d.pid(t, id))), home+"any/path", "hello\n")
+			if text := d.ctr(t, "task", "exec", "--exec-id", "e", id, "wagi", "routes"); !strings.Contains(text, "/...") || !strings.Contains(text, "/hello.wat") {
+				t.Errorf("routes of %s:\n%s", id, text)
+			}
+		}
+		typo := d.session(t, container(wagi, "typo", foreground, "serv")...)
+		typo.until(t, "the command is no program of this image")
+		d.remove("typo")
 		sandbox := append(foreground, "--annotation", "io.kubernetes.cri.container-type=sandbox")
 		expect(t, d.try(container(wagi, "sandbox", sandbox, "/native", "exit", "0", "plain")...), 0, "out: plain\n", "err: plain")
 		if r := d.try(container(wagi, "sandbox", sandbox, "/modules.toml")...); r.Code == 0 || !strings.Contains(r.Err, "exec") {

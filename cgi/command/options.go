@@ -36,6 +36,8 @@ type options struct {
 
 func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringVarP(&o.config, "config", "c", cmp.Or(os.Getenv("WAGI_CONFIG"), defaultConfig), "`FILE` that names routes and modules")
+	flags.StringVar(&o.config, "serve", o.config, "`FILE` of one module that serves all paths, instead of --config")
+	flags.Lookup("serve").DefValue = ""
 	flags.StringVar(&o.hostname, "hostname", "", "`NAME[:PORT]` of requests without a Host (default localhost and the port of the listener)")
 	flags.StringArrayVarP(&o.env, "env", "e", nil, "`NAME=VALUE ...` for all guests; beats --env-file")
 	flags.StringArrayVar(&o.envFiles, "env-file", nil, "`FILE ...` of lines NAME=VALUE for all guests; the last one wins")

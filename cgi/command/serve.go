@@ -104,6 +104,9 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 		return err
 	}
 	defer o.observers.close()
+	if command := os.Getenv("WAGI_COMMAND"); command != "" {
+		log.G(ctx).WithFields(log.Fields{"command": command, "file": o.config}).Warn("the command is no program of this image: the gateway runs instead")
+	}
 	control := openControl(o)
 	defer control.close()
 	signals := make(chan os.Signal, 2)
