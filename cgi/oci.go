@@ -53,6 +53,34 @@ func (c *Config) pull(ctx context.Context, reference string) ([]byte, error) {
 	return assemble(reference, module)
 }
 
+// TitledModule is a layer of an artifact.
+type TitledModule struct {
+	Title string // the annotation org.opencontainers.image.title; may be empty
+	Code  []byte // as it is in the registry, binary or text
+}
+
+// PullModules reads all modules of the artifact in a registry that a reference oci:NAME:TAG means, in the order of its layers.
+func PullModules(ctx context.Context, reference string) ([]TitledModule, error) {
+	ref, err := parseImage(reference)
+	if err != nil {
+		return nil, err
+	}
+	p := &puller{ref: ref}
+	layers, err := p.layers(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("module %q: %w", reference, p.explain(err))
+	}
+	modules := make([]TitledModule, len(layers))
+	for i, layer := range layers {
+		code, err := p.fetch(ctx, layer.Digest)
+		if err != nil {
+			return nil, fmt.Errorf("module %q: %w", reference, err)
+		}
+		modules[i] = TitledModule{layer.Annotations["org.opencontainers.image.title"], code}
+	}
+	return modules, nil
+}
+
 // puller pulls a module from a registry.
 type puller struct {
 	ref   name.Reference
@@ -101,22 +129,30 @@ func (p *puller) resolve(ctx context.Context) (v1.Hash, error) {
 
 // lookUp asks the registry for the digest of the module.
 func (p *puller) lookUp(ctx context.Context) (v1.Hash, error) {
+	layers, err := p.layers(ctx)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	return layers[0].Digest, nil
+}
+
+// layers are those that are modules: at least one.
+func (p *puller) layers(ctx context.Context) ([]v1.Descriptor, error) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	image, err := remote.Image(p.ref, p.options(ctx)...)
 	if err != nil {
-		return v1.Hash{}, err
+		return nil, err
 	}
 	manifest, err := image.Manifest()
 	if err != nil {
-		return v1.Hash{}, err
+		return nil, err
 	}
-	for _, layer := range manifest.Layers {
-		if slices.Contains(moduleTypes, layer.MediaType) {
-			return layer.Digest, nil
-		}
+	modules := slices.DeleteFunc(manifest.Layers, func(layer v1.Descriptor) bool { return !slices.Contains(moduleTypes, layer.MediaType) })
+	if len(modules) > 0 {
+		return modules, nil
 	}
-	return v1.Hash{}, fmt.Errorf("the image has no layer of the type %s or %s", moduleTypes[0], moduleTypes[1])
+	return nil, fmt.Errorf("the image has no layer of the type %s or %s", moduleTypes[0], moduleTypes[1])
 }
 
 func (p *puller) fetch(ctx context.Context, digest v1.Hash) ([]byte, error) {

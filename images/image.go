@@ -1,6 +1,6 @@
 // Package images builds OCI images from plain files, without a container
-// engine: one index for linux/amd64 and linux/arm64, whose layers are the
-// same because WebAssembly runs on both.
+// engine: one index for linux/amd64 and linux/arm64, or the platforms that are
+// named, whose layers are the same because WebAssembly runs on all.
 //
 // What is built depends on the content and names of the files alone: equal
 // input gives equal bytes and digests, on every machine. The image's name is
@@ -35,6 +35,8 @@ type Config struct {
 	// Run is the execution part of the image's configuration: entrypoint,
 	// working directory, ports, labels.
 	Run v1.Config
+	// Platforms are those of the image. Default: linux/amd64 and linux/arm64.
+	Platforms []v1.Platform
 	// Created is the time of the image and of every file in it, in whole
 	// seconds. Default: 1970-01-01 00:00:00 UTC.
 	Created time.Time
@@ -50,6 +52,9 @@ func Build(ctx context.Context, scratch string, cfg Config) (v1.ImageIndex, erro
 		cfg.Created = time.Unix(0, 0)
 	}
 	cfg.Created = cfg.Created.UTC().Truncate(time.Second)
+	if len(cfg.Platforms) == 0 {
+		cfg.Platforms = []v1.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}}
+	}
 
 	var layers []mutate.Addendum
 	for i, paths := range cfg.Layers {
@@ -67,7 +72,7 @@ func Build(ctx context.Context, scratch string, cfg Config) (v1.ImageIndex, erro
 	}
 
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
-	for _, platform := range []v1.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}} {
+	for _, platform := range cfg.Platforms {
 		image, err := buildImage(platform, cfg, layers)
 		if err != nil {
 			return nil, fmt.Errorf("build image for %s: %w", platform, err)

@@ -148,6 +148,19 @@ func TestBuildLayers(t *testing.T) {
 	}
 }
 
+func TestPlatforms(t *testing.T) {
+	cfg := programConfig
+	cfg.Platforms = []v1.Platform{{OS: "wasi", Architecture: "wasm"}}
+	images := platformImages(t, build(t, cfg))
+	if len(images) != 1 || images["wasi/wasm"] == nil {
+		t.Fatalf("got %v", images)
+	}
+	config, err := images["wasi/wasm"].ConfigFile()
+	if err != nil || config.OS != "wasi" || config.Architecture != "wasm" {
+		t.Errorf("%v, platform %s/%s", err, config.OS, config.Architecture)
+	}
+}
+
 // The archive depends on nothing but names and content: not on modes, times,
 // the order of creation or the folder.
 func TestReproducible(t *testing.T) {

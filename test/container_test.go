@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -491,6 +492,25 @@ func TestDetection(t *testing.T) {
 		if r := d.try(container(wagi, "sandbox", sandbox, "/modules.toml")...); r.Code == 0 || !strings.Contains(r.Err, "exec") {
 			t.Errorf("a sandbox's /modules.toml is not run as a program: exit status %d, %s", r.Code, r.Err)
 		}
+	})
+}
+
+// An image for wasi/wasm runs where ctr is told to take that platform; its one module serves.
+func TestWasiPlatform(t *testing.T) {
+	each(t, func(t *testing.T, d *daemon) {
+		file := d.dir + "/wasi.tar"
+		build := exec.Command(machine.Out("wagi"), "image", "build", "--serve", "testdata/image/hello.wat", "--platform", "wasi/wasm", "-o", file)
+		if text, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		platform := []string{"--platform", "wasi/wasm"}
+		if d.version == "2.4." { // which has no snapshotter for other platforms until one is run
+			platform = []string{"--all-platforms"}
+		}
+		d.ctr(t, append(append([]string{"image", "import"}, platform...), file)...)
+		run := []string{"run", "--runtime", wagi, "--platform", "wasi/wasm"}
+		d.ctr(t, append(append(run, background...), "docker.io/library/hello:latest", "wasi")...)
+		want(t, browser(network(d.pid(t, "wasi"))), home+"any/path", "hello\n")
 	})
 }
 

@@ -1,26 +1,20 @@
 package command
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"path"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 
-	"containerd-shim-wagi-v1/cgi"
-	"containerd-shim-wagi-v1/cgi/wat"
 	"containerd-shim-wagi-v1/images"
 )
 
@@ -38,38 +32,48 @@ func imageCommand() *cobra.Command {
 func imageBuildCommand() *cobra.Command {
 	var b imageBuild
 	cmd := &cobra.Command{
-		Use:   "build DIR",
-		Short: "Build a container image of a directory with a modules.toml",
+		Use:   "build DIR|MODULE",
+		Short: "Build a container image of a directory with a modules.toml, or of one module",
 		Long: `Build a container image of the directory DIR: its modules.toml, the modules it
 names and the directories of its volumes. Nothing else of DIR is in the image.
+Modules from a registry stay references. Volumes with an absolute path stay
+what they are: paths in the container, for mounts.
+
+MODULE is a file .wasm or .wat, or an artifact oci:NAME:TAG or oci://HOST/NAME:TAG
+whose layers are modules, each under its title: container engines cannot unpack
+such artifacts. The image runs the module, of several the first, as a WASI
+command, or with --serve serves all paths with it.
 
 The image is for linux/amd64 and linux/arm64. It is written as an archive for
 "ctr image import", "nerdctl load", "docker load" and registry tools. Equal files
-give an equal archive; SOURCE_DATE_EPOCH sets the time in it (default 0).
-
-Modules from a registry stay references. Volumes with an absolute path stay
-what they are: paths in the container, for mounts.`,
+give an equal archive; SOURCE_DATE_EPOCH sets the time in it (default 0).`,
 		Example: `  wagi image build hello
-  wagi image build hello -t registry.example/hello:v1 -o - | ctr image import -`,
+  wagi image build hello -t registry.example/hello:v1 -o - | ctr image import -
+  wagi image build --serve hello.wasm
+  wagi image build oci://registry.example/hello-module:v1 -t hello`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b.dir = args[0]
+			b.from = args[0]
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
 			return b.run(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&b.name, "tag", "t", "", "`NAME` of the image (default: name of DIR)")
+	flags.StringVarP(&b.name, "tag", "t", "", "`NAME` of the image (default: name of DIR or MODULE)")
 	flags.StringVarP(&b.output, "output", "o", "", "`FILE` to write, \"-\" for standard output (default: name of the image and .tar)")
+	flags.BoolVar(&b.serve, "serve", false, "serve all paths with MODULE")
+	flags.StringSliceVar(&b.platforms, "platform", nil, "`OS/ARCHITECTURE` of the image, such as wasi/wasm (repeatable; default linux/amd64 and linux/arm64)")
 	flags.StringToStringVar(&b.labels, "label", nil, "`KEY=VALUE` of the image's configuration (repeatable)")
 	return cmd
 }
 
 // imageBuild is one run of wagi image build.
 type imageBuild struct {
-	dir, name, output string
-	labels            map[string]string
+	from, name, output string
+	serve              bool
+	labels             map[string]string
+	platforms          []string
 }
 
 func (b *imageBuild) run(ctx context.Context, stdout, stderr io.Writer) error {
@@ -90,57 +94,42 @@ func (b *imageBuild) run(ctx context.Context, stdout, stderr io.Writer) error {
 }
 
 func (b *imageBuild) build(ctx context.Context, scratch string, stderr io.Writer) (v1.ImageIndex, error) {
-	config, err := cgi.LoadConfig(filepath.Join(b.dir, "modules.toml"))
-	if err != nil {
-		return nil, err
-	}
-	for _, warning := range config.Warnings {
-		fmt.Fprintln(stderr, "wagi: warning:", warning)
-	}
 	created, err := sourceDate()
 	if err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(b.dir)
+	platforms, err := parsePlatforms(b.platforms)
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
-	layers, err := imageLayers(root.FS(), config)
+	source, err := b.source(ctx, scratch, stderr)
 	if err != nil {
 		return nil, err
 	}
+	defer source.files.Close()
 	return images.Build(ctx, scratch, images.Config{
-		Files:  root.FS(),
-		Layers: layers,
+		Files:  source.files.FS(),
+		Layers: source.layers,
 		Run: v1.Config{
-			Entrypoint:   []string{"/modules.toml"},
+			Entrypoint:   source.entrypoint,
 			WorkingDir:   "/",
 			ExposedPorts: map[string]struct{}{"3000/tcp": {}},
 			Labels:       b.labels,
 		},
-		Created: created,
+		Platforms: platforms,
+		Created:   created,
 	})
 }
 
-// imageName is the name given or, without one, that of the directory.
-func (b *imageBuild) imageName() (images.Name, error) {
-	if b.name != "" {
-		name, err := images.ParseName(b.name)
-		if err != nil {
-			return images.Name{}, usageError{err}
+func parsePlatforms(texts []string) (platforms []v1.Platform, err error) {
+	for _, text := range texts {
+		p, err := v1.ParsePlatform(text)
+		if err != nil || p.OS == "" || p.Architecture == "" {
+			return nil, usageError{fmt.Errorf("--platform %q: want OS/ARCHITECTURE, such as linux/amd64 or wasi/wasm", text)}
 		}
-		return name, nil
+		platforms = append(platforms, *p)
 	}
-	dir, err := filepath.Abs(b.dir)
-	if err != nil {
-		return images.Name{}, err
-	}
-	name, err := images.ParseName(filepath.Base(dir))
-	if err != nil {
-		return images.Name{}, hintError{err, "name the image with --tag"}
-	}
-	return name, nil
+	return platforms, nil
 }
 
 // sourceDate is the time that reproducible builds carry:
@@ -155,68 +144,6 @@ func sourceDate() (time.Time, error) {
 		return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH is %q, not a number of seconds", text)
 	}
 	return time.Unix(seconds, 0), nil
-}
-
-// imageLayers lists the files of the image, lowest layer first: what changes
-// least is at the bottom, so that a new modules.toml is all that is transferred.
-func imageLayers(files fs.FS, config *cgi.Config) ([][]string, error) {
-	var volumes, modules []string
-	for _, m := range config.Modules {
-		file, err := cgi.ModuleFile(m.Module)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", m.Position, err)
-		}
-		if file != "" {
-			if file, err = imagePath(file); err == nil {
-				err = checkModule(files, file)
-			}
-			if err != nil {
-				return nil, fmt.Errorf("%s: module %q: %w", m.Position, m.Module, err)
-			}
-			modules = append(modules, file)
-		}
-		for _, volume := range m.Volumes {
-			if path.IsAbs(volume.Host) {
-				continue
-			}
-			dir, err := imagePath(volume.Host)
-			if err != nil {
-				return nil, fmt.Errorf("%s: volume %q: %w", m.Position, volume.Host, err)
-			}
-			volumes = append(volumes, dir+"/")
-		}
-	}
-	return [][]string{distinct(volumes), distinct(modules), {"modules.toml"}}, nil
-}
-
-func distinct(paths []string) []string {
-	slices.Sort(paths)
-	return slices.Compact(paths)
-}
-
-// imagePath cleans a path of modules.toml that is to name the same file in the
-// directory and in the image.
-func imagePath(file string) (string, error) {
-	if path.IsAbs(file) || slices.Contains(strings.Split(file, "/"), "..") {
-		return "", errors.New(`not a path inside the image's directory (relative, without "..")`)
-	}
-	return path.Clean(file), nil
-}
-
-// checkModule tells whether file looks like a module, without compiling it.
-func checkModule(files fs.FS, file string) error {
-	src, err := fs.ReadFile(files, file)
-	if err != nil {
-		return err
-	}
-	if wat.IsText(src) {
-		_, err := wat.Assemble(src)
-		return err
-	}
-	if !bytes.HasPrefix(src, []byte("\x00asm\x01\x00\x00\x00")) {
-		return errors.New("not a core WebAssembly module of version 1")
-	}
-	return nil
 }
 
 // write writes the archive and tells what it is.
