@@ -62,6 +62,39 @@ func TestBadInput(t *testing.T) {
 	})
 }
 
+// What keeps a gateway from starting is one sentence in the container's log, and a hint where the remedy is known: that is all
+// of the log, and the exit status is 1.
+func TestMessages(t *testing.T) {
+	each(t, func(t *testing.T, d *daemon) {
+		busy, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer busy.Close()
+		address := busy.Addr().String()
+		for id, test := range map[string]struct {
+			args []string
+			want string
+		}{
+			"bad-config": {[]string{"/unknown-key.toml"}, `/unknown-key.toml:3:1: unknown key "modul"; did you mean "module"?`},
+			"no-module":  {[]string{"/missing-module.toml"}, `/missing-module.toml:1:3: route "/": open /nothing.wasm: no such file or directory`},
+			"trap":       {[]string{"/trap.toml"}, `/trap.toml:1:3: route "/": _routes: guest trapped: unreachable`},
+			"port": {[]string{"/modules.toml", "--listen", address}, "listen on " + address + ": the address is in use" +
+				"\nwagi: hint: another process serves there; choose another address with --listen ADDRESS"},
+		} {
+			log := d.dir + "/" + id + ".log"
+			d.ctr(t, container(wagi, id, []string{"--detach", "--net-host", "--log-uri", "file://" + log}, test.args...)...)
+			d.state(t, id, "STOPPED")
+			if r := d.try("task", "delete", id); !strings.Contains(r.Err, "non-zero exit code 1\"") { // a warning of ctr's
+				t.Errorf("%s: exit status 1 is not in %q", id, r.Err)
+			}
+			if text, err := os.ReadFile(log); string(text) != "wagi: error: "+test.want+"\n" {
+				t.Errorf("%s: %v, log:\n%swant: %s", id, err, text, test.want)
+			}
+		}
+	})
+}
+
 func TestNoRunc(t *testing.T) {
 	each(t, func(t *testing.T, d *daemon) {
 		d.down(t)
