@@ -36,6 +36,46 @@ func BenchmarkRun(b *testing.B) {
 	b.Run("wat/volume", func(b *testing.B) { benchmark(b, compileFile(b, "testdata/hello.wasm", Config{Volumes: volumes}).Run) })
 }
 
+// BenchmarkResume compares an interpreter that goes on from its resume point with one that starts for each request: the
+// example images/javascript, which make javascript builds.
+func BenchmarkResume(b *testing.B) {
+	const dir = "../../out/images/javascript"
+	if _, err := os.Stat(dir + "/javascript.wasm"); err != nil {
+		b.Skip(err)
+	}
+	args := []string{"javascript", "/app/main.js"}
+	answers := map[string]bool{}
+	var started float64 // CPU time of a request, in ns
+	for _, name := range []string{"start", "resume"} {
+		b.Run(name, func(b *testing.B) {
+			m := compileFile(b, dir+"/javascript.wasm", Config{
+				Volumes: []Volume{{Guest: "/app", Host: dir + "/app", ReadOnly: true}},
+				Resume:  name == "resume", StartArgs: args,
+			})
+			env := append([]string{"QUERY_STRING=the%20guest"}, benchmarkEnv...)
+			var out bytes.Buffer
+			before := cpuTime(b)
+			for b.Loop() {
+				out.Reset()
+				if err := m.Run(b.Context(), &Call{Args: args, Env: env, Stdout: &out}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			cpu := float64(cpuTime(b)-before) / float64(b.N)
+			b.ReportMetric(cpu, "cpu-ns/op")
+			if name == "start" {
+				started = cpu
+			} else if started > 0 {
+				b.ReportMetric(cpu/started, "of-start")
+			}
+			answers[out.String()] = true
+		})
+	}
+	if len(answers) > 1 {
+		b.Errorf("answers differ: %v", answers)
+	}
+}
+
 // BenchmarkCompute compares a guest that only computes with what it would take if nothing could stop it.
 func BenchmarkCompute(b *testing.B) {
 	for name, run := range map[string]func(context.Context, *Call) error{

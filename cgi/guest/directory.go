@@ -63,6 +63,9 @@ func dirent(next uint64, entry dirEntry) []byte {
 // entry is an open directory's entry at a cookie: "." is 0, ".." is 1. The error is io.EOF behind the last.
 // Cookie 0 begins a new listing, and so does one that was passed already.
 func (g *guest) entry(d *descriptor, cookie uint64) (dirEntry, error) {
+	if d.device {
+		return deviceEntry(cookie)
+	}
 	dir := d.dir
 	if cookie == 0 || cookie < dir.first || dir.listing == nil {
 		if err := dir.rewind(); err != nil {

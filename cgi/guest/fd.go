@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"io"
 	"io/fs"
@@ -50,15 +51,18 @@ const (
 	rightsAll   = 1<<30 - 1
 )
 
-// descriptor is what a number stands for in a guest: a stream of the call, or a file or directory of a volume.
+// descriptor is what a number stands for in a guest: a stream of the call, or a file or directory of a volume, or the
+// gateway's directory or file.
 type descriptor struct {
-	reader io.Reader  // nil: not open for reading
-	writer io.Writer  // nil: not open for writing
-	file   *os.File   // nil for streams and directories
-	dir    *directory // nil for streams and files
-	volume *volume    // nil for streams
-	path   string     // of the file or directory, in its volume
-	flags  uint16
+	reader  io.Reader     // nil: not open for reading
+	writer  io.Writer     // nil: not open for writing
+	file    *os.File      // nil for all but a volume's file
+	dir     *directory    // nil for streams and files
+	volume  *volume       // nil for what is in none
+	path    string        // of the file or directory, in its volume
+	device  bool          // it is the directory /dev/wagi
+	request *bytes.Reader // nil for all but /dev/wagi/request
+	flags   uint16
 }
 
 func (d *descriptor) close() error {
@@ -92,6 +96,24 @@ func (g *guest) lookupFile(fd uint32) (*descriptor, error) {
 	}
 	g.worked(fileWork)
 	return d, nil
+}
+
+// seekable is an open file that has an offset.
+type seekable interface {
+	io.Seeker
+	io.ReaderAt
+}
+
+// lookupSeekable finds a file of a volume or the gateway's.
+func (g *guest) lookupSeekable(fd uint32) (*descriptor, seekable, error) {
+	if d, err := g.lookup(fd); err == nil && d.request != nil {
+		return d, d.request, nil
+	}
+	d, err := g.lookupFile(fd)
+	if err != nil {
+		return nil, nil, err
+	}
+	return d, d.file, nil
 }
 
 // insert gives a descriptor the lowest free number.
@@ -220,13 +242,13 @@ func (g *guest) fdWrite(p params) error {
 }
 
 func (g *guest) fdPread(p params) error {
-	d, err := g.lookupFile(p.u32(0))
+	d, file, err := g.lookupSeekable(p.u32(0))
 	if err != nil {
 		return err
 	}
 	offset := int64(p[3])
 	n, err := g.vectors(p, d, false, func(b []byte) (int, error) {
-		n, err := d.file.ReadAt(b, offset)
+		n, err := file.ReadAt(b, offset)
 		offset += int64(n)
 		return n, err
 	})
@@ -262,14 +284,14 @@ func (g *guest) fdSeekUnstable(p params) error {
 }
 
 func (g *guest) seek(p params, whences [3]int) error {
-	d, err := g.lookupFile(p.u32(0))
+	_, file, err := g.lookupSeekable(p.u32(0))
 	if err != nil {
 		return err
 	}
 	if p.u32(2) >= uint32(len(whences)) {
 		return errnoInval
 	}
-	offset, err := d.file.Seek(int64(p[1]), whences[p.u32(2)])
+	offset, err := file.Seek(int64(p[1]), whences[p.u32(2)])
 	if err != nil {
 		return err
 	}
@@ -277,11 +299,11 @@ func (g *guest) seek(p params, whences [3]int) error {
 }
 
 func (g *guest) fdTell(p params) error {
-	d, err := g.lookupFile(p.u32(0))
+	_, file, err := g.lookupSeekable(p.u32(0))
 	if err != nil {
 		return err
 	}
-	offset, err := d.file.Seek(0, io.SeekCurrent)
+	offset, err := file.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return err
 	}
@@ -339,7 +361,7 @@ func (g *guest) fdFdstatGet(p params) error {
 	if d.dir == nil && d.writer == nil {
 		rights &^= rightsWrite
 	}
-	if d.volume == nil { // isatty looks for these
+	if d.volume == nil && d.request == nil { // isatty looks for these
 		rights &^= rightsSeek | rightsTell
 	}
 	clear(b)
@@ -434,6 +456,10 @@ func (d *descriptor) stat() (sys.Stat_t, error) {
 		err  error
 	)
 	switch {
+	case d.device:
+		return statDevice(), nil
+	case d.request != nil:
+		return statRequest(d.request.Size()), nil
 	case d.dir != nil:
 		info, err = d.volume.root.Stat(d.path)
 	case d.file != nil:

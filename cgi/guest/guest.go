@@ -43,6 +43,14 @@ type Config struct {
 	CPU     time.Duration // that a guest may compute; default and negative: no limit. Waiting for input, output or a turn does not count
 	NoReuse bool          // give each guest an instance and a memory that no other has had; what it does is the same
 
+	// Resume freezes the module in the middle of its entrypoint, where it calls the import wagi.resume or opens the file
+	// /dev/wagi/request. Each guest goes on from there. It is an error of the module if it does not come there within a
+	// minute, or prints to its standard output before.
+	Resume      bool
+	StartArgs   []string  // arguments before that point
+	StartEnv    []string  // NAME=value, before that point
+	StartStderr io.Writer // gets what is printed there before that point, once; default dropped
+
 	// AllowedHosts are the hosts that guests may send HTTP requests to, by wasi_experimental_http; default none.
 	// Each is a URL of which the host alone counts: every scheme and port of it is allowed. "insecure:allow-all" stands
 	// for all. Addresses that are not public (private, loopback, link-local, metadata of a cloud...) are reached only where
@@ -70,8 +78,7 @@ type Module struct {
 	instance wazero.ModuleConfig
 	memory   bool   // the module has one
 	limit    uint64 // bytes of it
-	least    uint64 // bytes that it has in the initial state; 0: as many as the module says
-	image    *image // its initial content
+	state           // the initial one
 	idle     *pool
 	turns    *turns
 	history  history
@@ -79,10 +86,11 @@ type Module struct {
 	initializers []string // exported functions that lead to the initial state
 	recyclable   bool     // an instance can be put back to the initial state
 	globalNames  []string // of those that the guest can change
-	globals      []uint64 // their initial values
 	start        string   // exported function that is called when the module is instantiated; empty: none
 	elements     uint64   // that tables begin with
 	tableBudget  string   // exported global of how many more they may have; empty: they do not grow
+
+	resumption *resumption // nil: guests begin at the begin
 
 	missing  []atomic.Bool // the volume was missing, which has been logged
 	outbound *outbound     // nil: no host is allowed
@@ -147,7 +155,10 @@ func (m *Module) compile(ctx context.Context, wasm []byte) error {
 	if err := m.link(ctx, outline); err != nil {
 		return err
 	}
-	return m.prepare(ctx, code)
+	if err := m.prepare(ctx, code); err != nil || !m.config.Resume {
+		return err
+	}
+	return m.freeze(ctx, code)
 }
 
 // load rewrites the module and gives it to the engine. What cannot be rewritten the engine must not see: guests of it could
@@ -241,6 +252,9 @@ func (m *Module) Run(ctx context.Context, call *Call) error {
 	if ctx.Err() != nil {
 		return stopped(ctx)
 	}
+	if m.resumption != nil && entrypoint == m.config.Entrypoint {
+		return m.resumption.run(ctx, call)
+	}
 	g := m.newGuest(ctx, call)
 	defer g.close()
 	return g.run(m, entrypoint)
@@ -274,6 +288,9 @@ func (m *Module) Close(ctx context.Context) (err error) {
 		m.outbound.client.CloseIdleConnections()
 	}
 	m.idle.close()
+	if m.resumption != nil {
+		m.resumption.close()
+	}
 	if m.image != nil {
 		m.image.close()
 	}

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 }
 
 var buildPrograms = sync.OnceValue(func() error {
-	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", programs, "./testdata/hello", "./testdata/story")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", programs, "./testdata/hello", "./testdata/resume", "./testdata/story")
 	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%v: %w\n%s", build, err, out)

@@ -46,6 +46,7 @@ func (m *Module) initialize(ctx context.Context, i *instance) error {
 	g := m.newGuest(ctx, &Call{NoVolumes: true})
 	defer g.close()
 	g.meter.limit = 0
+	g.instance = i
 	for _, name := range m.initializers {
 		f := i.module.ExportedFunction(name)
 		err := g.result(g.invoke(f, stackOf(f)))

@@ -85,11 +85,7 @@ func TestInitializeErrors(t *testing.T) {
 // compileText compiles a module in the text format.
 func compileText(t *testing.T, text string, cfg Config) (*Module, error) {
 	t.Helper()
-	binary, err := wat.Assemble([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := Compile(t.Context(), binary, cfg)
+	m, err := Compile(t.Context(), assemble(t, text), cfg)
 	if err == nil {
 		t.Cleanup(func() { m.Close(context.Background()) })
 	}
@@ -114,4 +110,13 @@ func TestInitializeTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+func assemble(t *testing.T, text string) []byte {
+	t.Helper()
+	binary, err := wat.Assemble([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return binary
 }

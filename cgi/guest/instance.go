@@ -13,8 +13,16 @@ import (
 // renewAfter is how many guests share a function: it keeps the stack of the deepest.
 const renewAfter = 64
 
-// instance is what a guest runs in. It serves one guest after the other, each from the initial state.
+// state is what an instance is put back to after each guest.
+type state struct {
+	image   *image   // content of the memory
+	least   uint64   // bytes of it; 0: as many as the module says
+	globals []uint64 // values of those that the guest can change
+}
+
+// instance is what a guest runs in. It serves one guest after the other, each from the same state.
 type instance struct {
+	state      *state
 	memory     *memory    // nil: the module has none
 	module     api.Module // nil: each guest gets its own
 	globals    []api.MutableGlobal
@@ -22,11 +30,14 @@ type instance struct {
 	function   api.Function // the entrypoint; nil: not looked up yet
 	stack      stack        // of function
 	runs       int
+
+	runner   api.Module            // nil: guests begin at the begin
+	snapshot experimental.Snapshot // the stack at the resume point; nil: it has not been there
 }
 
 // newInstance makes an instance without the engine's part.
 func (m *Module) newInstance() (*instance, error) {
-	i := &instance{}
+	i := &instance{state: &m.state}
 	if !m.memory {
 		return i, nil
 	}
@@ -49,7 +60,7 @@ func (m *Module) instantiate(g *guest, i *instance) (err error) {
 	for _, name := range m.globalNames {
 		i.globals = append(i.globals, i.module.ExportedGlobal(name).(api.MutableGlobal))
 	}
-	m.restoreGlobals(i)
+	i.restoreGlobals()
 	if m.tableBudget != "" {
 		i.module.ExportedGlobal(m.tableBudget).(api.MutableGlobal).Set(m.limit/elementSize - m.elements)
 	}
@@ -72,8 +83,8 @@ func (m *Module) growToLeast(i *instance) error {
 	return nil
 }
 
-func (m *Module) restoreGlobals(i *instance) {
-	for n, value := range m.globals {
+func (i *instance) restoreGlobals() {
+	for n, value := range i.state.globals {
 		i.globals[n].Set(value)
 	}
 }
@@ -135,7 +146,7 @@ func (m *Module) reset(i *instance) error {
 			return errShrink
 		}
 	}
-	m.restoreGlobals(i)
+	i.restoreGlobals()
 	return nil
 }
 
@@ -155,7 +166,10 @@ func (i *instance) dropModule() {
 	if i.module != nil {
 		_ = i.module.Close(context.Background()) // nothing of it can fail: files are ours
 	}
-	i.module, i.globals, i.function, i.stack = nil, nil, nil, stack{}
+	if i.runner != nil {
+		_ = i.runner.Close(context.Background())
+	}
+	i.module, i.runner, i.globals, i.function, i.snapshot, i.stack = nil, nil, nil, nil, nil, stack{}
 }
 
 func (i *instance) close() {

@@ -199,3 +199,34 @@ func TestIntact(t *testing.T) {
 		t.Error("a fault in a system call leaves an instance intact")
 	}
 }
+
+// Where the kernel does not tell what was written to, a memory at its resume point is copied, however large it is.
+func TestResumeCopied(t *testing.T) {
+	m, err := compileText(t, `(module (import "wagi" "resume" (func $resume)) (memory 32) (func (export "_start")
+		(i32.store (i32.const 1500000) (i32.const 7))
+		(call $resume)
+		(if (i32.ne (i32.load (i32.const 1500000)) (i32.const 7)) (then unreachable))
+		(if (i32.load (i32.const 2000000)) (then unreachable))
+		(i32.store (i32.const 1500000) (i32.const 8))
+		(i32.store (i32.const 2000000) (i32.const 8))))`, Config{Resume: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := m.resumption
+	r.starters.Wait()
+	r.state.image.dirty = nil
+	const runs = 10
+	for range runs {
+		if err := m.Run(t.Context(), &Call{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for served := 0; served < runs; {
+		i := r.idle.take(&r.idle.shards[0])
+		if i == nil {
+			t.Fatalf("the instances that are kept have served %d guests, want %d", served, runs)
+		}
+		served += i.runs
+		i.close()
+	}
+}

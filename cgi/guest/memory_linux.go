@@ -89,6 +89,7 @@ type memory struct {
 	size      uint64 // bytes that the guest has
 	least     uint64 // bytes that a guest begins with
 	shrinking bool
+	settled   bool
 	resets    int
 	runs      [64]pageRun
 }
@@ -101,17 +102,41 @@ func newMemory(i *image, limit uint64) (*memory, error) {
 	}
 	_ = unix.Madvise(reserved, unix.MADV_NOHUGEPAGE) // fails where there are none; they would be cleared whole
 	m := &memory{image: i, reserved: reserved}
-	if i.file == nil {
-		return m, nil
-	}
-	_, err = mapMemory(unsafe.Pointer(&reserved[0]), uint64(len(i.content)), unix.PROT_READ|unix.PROT_WRITE,
-		unix.MAP_PRIVATE|unix.MAP_FIXED, int(i.file.Fd()))
-	if err != nil {
+	if err := m.mapImage(); err != nil {
 		m.close()
-		return nil, fmt.Errorf("map memory image: %w", err)
+		return nil, err
 	}
 	m.writable = uint64(len(i.content))
 	return m, nil
+}
+
+// mapImage puts the image at the begin.
+func (m *memory) mapImage() error {
+	if m.image.file == nil {
+		return nil
+	}
+	_, err := mapMemory(unsafe.Pointer(&m.reserved[0]), uint64(len(m.image.content)), unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_FIXED, int(m.image.file.Fd()))
+	if err != nil {
+		return fmt.Errorf("map memory image: %w", err)
+	}
+	return nil
+}
+
+// settle makes the content, which is that of the image, the initial one, and shares the image's pages. To make such a
+// memory again would cost more than to copy it, whatever its size.
+func (m *memory) settle(i *image) error {
+	m.image, m.least, m.settled = i, m.size, true
+	if m.writable == 0 {
+		return nil
+	}
+	_, err := mapMemory(unsafe.Pointer(&m.reserved[0]), m.writable, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_FIXED|unix.MAP_NORESERVE, -1)
+	if err != nil {
+		return fmt.Errorf("clear memory: %w", err)
+	}
+	_ = unix.Madvise(m.reserved[:m.writable], unix.MADV_NOHUGEPAGE)
+	return m.mapImage()
 }
 
 // Allocate gives the engine the memory. What it suggests as capacity is what guests begin with.
@@ -179,7 +204,7 @@ func (m *memory) reset() error {
 
 // copyAll is for systems that do not tell which pages are dirty.
 func (m *memory) copyAll(used []byte) error {
-	if len(used) > maxCopied {
+	if len(used) > maxCopied && !m.settled {
 		return errNoPagemap
 	}
 	m.restore(used, 0, m.size)

@@ -41,6 +41,7 @@ type memory struct {
 	bytes     []byte // as many as the guest has
 	least     uint64 // bytes that a guest begins with
 	shrinking bool
+	settled   bool
 }
 
 // newMemory makes a memory that can grow to limit bytes.
@@ -86,10 +87,17 @@ func (m *memory) content() []byte {
 
 // reset puts the initial content back.
 func (m *memory) reset() error {
-	if len(m.bytes) > maxCopied {
+	if len(m.bytes) > maxCopied && !m.settled {
 		return errTooLarge
 	}
 	clear(m.bytes[copy(m.bytes, m.image.content):])
+	return nil
+}
+
+// settle makes the content, which is that of the image, the initial one. To make such a memory again would cost more
+// than to copy it, whatever its size.
+func (m *memory) settle(i *image) error {
+	m.image, m.least, m.settled = i, uint64(len(m.bytes)), true
 	return nil
 }
 

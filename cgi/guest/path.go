@@ -46,6 +46,9 @@ func (g *guest) resolve(fd, addr, size uint32) (*volume, string, error) {
 	if d.dir == nil {
 		return nil, "", errnoNotdir
 	}
+	if d.device {
+		return nil, "", errnoRofs
+	}
 	name, err := g.path(addr, size)
 	if err != nil {
 		return nil, "", err
@@ -67,11 +70,7 @@ func (g *guest) pathOpen(p params) error {
 	if p.u32(4)&oflagsDirectory != 0 && p.u32(4)&(oflagsCreat|oflagsTrunc) != 0 {
 		return errnoInval // path_create_directory makes directories
 	}
-	v, name, err := g.resolve(p.u32(0), p.u32(2), p.u32(3))
-	if err != nil {
-		return err
-	}
-	d, err := v.open(name, p.u32(1)&lookupSymlinkFollow != 0, openFlags(p.u32(4), p[5], p.u32(7)))
+	d, err := g.open(p)
 	if err != nil {
 		return err
 	}
@@ -86,6 +85,19 @@ func (g *guest) pathOpen(p params) error {
 		return err
 	}
 	return g.putU32(p.u32(8), fd)
+}
+
+// open opens what path_open names, in a volume or in the gateway's directory.
+func (g *guest) open(p params) (*descriptor, error) {
+	flag := openFlags(p.u32(4), p[5], p.u32(7))
+	if g.isDevice(p.u32(0)) {
+		return g.openDevice(p.u32(2), p.u32(3), flag)
+	}
+	v, name, err := g.resolve(p.u32(0), p.u32(2), p.u32(3))
+	if err != nil {
+		return nil, err
+	}
+	return v.open(name, p.u32(1)&lookupSymlinkFollow != 0, flag)
 }
 
 // openFlags turns WASI's flags into those of os.OpenFile. Rights tell reading from writing.
@@ -133,6 +145,13 @@ func (g *guest) pathFilestatGetUnstable(p params) error {
 }
 
 func (g *guest) pathFilestat(p params, put func(uint32, sys.Stat_t) error) error {
+	if g.isDevice(p.u32(0)) {
+		st, err := g.statInDevice(p.u32(2), p.u32(3))
+		if err != nil {
+			return err
+		}
+		return put(p.u32(4), st)
+	}
 	v, name, err := g.resolve(p.u32(0), p.u32(2), p.u32(3))
 	if err != nil {
 		return err

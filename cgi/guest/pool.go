@@ -18,6 +18,7 @@ type pool struct {
 	shards []shard
 	armed  atomic.Bool // trim is going to be called
 	closed atomic.Bool
+	keep   int // instances of a shard that are never closed for want of work
 }
 
 type shard struct {
@@ -69,8 +70,8 @@ func (p *pool) trim() {
 	p.armed.Store(false)
 	for n := range p.shards {
 		s := &p.shards[n]
-		closeAll(s.drop(false))
-		if s.len() > 0 && !p.closed.Load() {
+		closeAll(s.drop(p.keep))
+		if s.len() > p.keep && !p.closed.Load() {
 			p.arm()
 		}
 	}
@@ -79,11 +80,18 @@ func (p *pool) trim() {
 // close closes all instances when all guests have ended.
 func (p *pool) close() {
 	p.closed.Store(true)
+	p.wait()
+	for n := range p.shards {
+		for i := p.shards[n].take(); i != nil; i = p.shards[n].take() {
+			i.close()
+		}
+	}
+}
+
+// wait waits until all guests have ended.
+func (p *pool) wait() {
 	for n := range p.shards {
 		p.shards[n].running.Wait()
-	}
-	for n := range p.shards {
-		closeAll(p.shards[n].drop(true))
 	}
 }
 
@@ -117,14 +125,11 @@ func (s *shard) put(i *instance, most int) bool {
 	return true
 }
 
-// drop removes the coldest instances: those that were idle since the last drop, or all.
-func (s *shard) drop(all bool) (dropped []*instance) {
+// drop removes the coldest instances, those that were idle since the last drop, but for so many that stay.
+func (s *shard) drop(keep int) (dropped []*instance) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.least
-	if all {
-		n = len(s.idle)
-	}
+	n := max(min(s.least, len(s.idle)-keep), 0)
 	dropped = append(dropped, s.idle[:n]...)
 	rest := copy(s.idle, s.idle[n:])
 	clear(s.idle[rest:])

@@ -28,6 +28,11 @@ type guest struct {
 	overflow    bool           // the stack was longer
 	meter       meter
 	http        httpSession
+
+	instance *instance // that it runs in
+	phase    phase
+	journal  *journal // nil: system calls are neither recorded nor answered from a record
+	clock    uint64   // ns that the monotonic clock was ahead at the resume point
 }
 
 // guestKey is the key of a context under which system calls find their guest.
@@ -47,7 +52,18 @@ func (c *engineContext) Value(key any) any {
 	return nil
 }
 
+// newGuest makes a guest with the descriptors that guests begin with.
 func (m *Module) newGuest(ctx context.Context, call *Call) *guest {
+	g := m.newBareGuest(ctx, call)
+	g.descriptors = append(g.table[:0], &g.streams[0], &g.streams[1], &g.streams[2])
+	if !call.NoVolumes {
+		g.openVolumes(m)
+	}
+	return g
+}
+
+// newBareGuest makes a guest without descriptors.
+func (m *Module) newBareGuest(ctx context.Context, call *Call) *guest {
 	g := &guest{
 		ctx: ctx, call: call,
 		meter: meter{turns: m.turns, history: &m.history, limit: m.config.CPU, start: time.Now()},
@@ -68,10 +84,6 @@ func (m *Module) newGuest(ctx context.Context, call *Call) *guest {
 		stderr = io.Discard
 	}
 	g.streams = [...]descriptor{{reader: stdin}, {writer: stdout}, {writer: stderr}}
-	g.descriptors = append(g.table[:0], &g.streams[0], &g.streams[1], &g.streams[2])
-	if !call.NoVolumes {
-		g.openVolumes(m)
-	}
 	return g
 }
 
@@ -94,6 +106,7 @@ func (g *guest) run(m *Module, entrypoint string) error {
 			return err
 		}
 	}
+	g.instance = i
 	err := m.call(g, i, entrypoint)
 	if i.memory != nil {
 		g.call.Memory = uint64(len(i.memory.content()))

@@ -19,29 +19,40 @@ const neverBlock = syscall.O_NONBLOCK
 type volume struct {
 	root     *os.Root
 	readOnly bool
+	number   int // in the module's Volumes
 }
 
 // openVolumes opens the module's volumes as the guest's first descriptors after its streams.
 // A directory that is missing is left out, which is logged once.
 func (g *guest) openVolumes(m *Module) {
-	for i, config := range m.config.Volumes {
-		root, err := os.OpenRoot(config.Host)
-		if err != nil {
-			if !m.missing[i].Swap(true) {
-				log.G(g.ctx).WithError(err).WithField("module", m.config.Name).WithField("volume", config.Guest).Warn("volume left out")
-			}
-			continue
+	for number, config := range m.config.Volumes {
+		if v := g.openVolume(m, number); v != nil {
+			g.descriptors = append(g.descriptors, &descriptor{volume: v, path: ".", dir: &directory{preopen: path.Clean(config.Guest)}})
 		}
-		v := &volume{root, config.ReadOnly}
-		g.volumes = append(g.volumes, v)
-		g.descriptors = append(g.descriptors, &descriptor{volume: v, path: ".", dir: &directory{preopen: path.Clean(config.Guest)}})
 	}
 }
 
+// openVolume opens one of the module's volumes. It is nil when the directory is missing.
+func (g *guest) openVolume(m *Module, number int) *volume {
+	config := &m.config.Volumes[number]
+	root, err := os.OpenRoot(config.Host)
+	if err != nil {
+		if !m.missing[number].Swap(true) {
+			log.G(g.ctx).WithError(err).WithField("module", m.config.Name).WithField("volume", config.Guest).Warn("volume left out")
+		}
+		return nil
+	}
+	v := &volume{root, config.ReadOnly, number}
+	g.volumes = append(g.volumes, v)
+	return v
+}
+
+// openChanges are the flags with which opening changes something, or is meant to.
+const openChanges = os.O_WRONLY | os.O_RDWR | os.O_CREATE | os.O_TRUNC | os.O_APPEND
+
 // open opens a file or directory.
 func (v *volume) open(name string, follow bool, flag int) (*descriptor, error) {
-	const changes = os.O_WRONLY | os.O_RDWR | os.O_CREATE | os.O_TRUNC | os.O_APPEND
-	if v.readOnly && flag&changes != 0 {
+	if v.readOnly && flag&openChanges != 0 {
 		return nil, errnoRofs
 	}
 	if !follow {

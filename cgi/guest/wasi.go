@@ -85,6 +85,9 @@ var unstableFunctions = map[string]function{
 
 // lookupFunction finds the function that a module imports, and its parameters, one letter each.
 func lookupFunction(module, name string) (f api.GoModuleFunction, params string, ok bool) {
+	if isResume(module, name) {
+		return api.GoModuleFunc(goOn), "", true
+	}
 	if module == experimentalHTTP {
 		f, ok := httpFunctions[name]
 		return f.call, f.params, ok
@@ -109,7 +112,7 @@ func signature(name, letters string) (params, results []api.ValueType) {
 			params = append(params, api.ValueTypeI64)
 		}
 	}
-	if name != "proc_exit" {
+	if name != "proc_exit" && name != resumeName {
 		results = []api.ValueType{api.ValueTypeI32}
 	}
 	return params, results
@@ -118,11 +121,16 @@ func signature(name, letters string) (params, results []api.ValueType) {
 // link gives the module the functions that it imports.
 func (m *Module) link(ctx context.Context, o outline) error {
 	builders := map[string]wazero.HostModuleBuilder{}
+	export := func(module string) wazero.HostFunctionBuilder {
+		if builders[module] == nil {
+			builders[module] = m.runtime.NewHostModuleBuilder(m.hostModule(module))
+		}
+		return builders[module].NewFunctionBuilder()
+	}
 	for _, i := range m.compiled.ImportedFunctions() {
 		module, name, _ := i.Import()
 		if module == instrument.InterruptModule && name == instrument.InterruptName {
-			builders[module] = m.runtime.NewHostModuleBuilder(module).NewFunctionBuilder().
-				WithGoFunction(api.GoFunc(interrupt), nil, nil).Export(name)
+			export(module).WithGoFunction(api.GoFunc(interrupt), nil, nil).Export(name)
 			continue
 		}
 		f, letters, ok := lookupFunction(module, name)
@@ -133,18 +141,24 @@ func (m *Module) link(ctx context.Context, o outline) error {
 		if !slices.Equal(params, i.ParamTypes()) || !slices.Equal(results, i.ResultTypes()) {
 			return fmt.Errorf("imports the function %q.%q with other parameters or results than it has%s", module, name, importHint(module, name))
 		}
-		if !o.memory && name != "proc_exit" {
+		if !o.memory && name != "proc_exit" && name != resumeName {
 			return fmt.Errorf("imports the function %q.%q, which needs a memory, and has none", module, name)
 		}
-		if builders[module] == nil {
-			builders[module] = m.runtime.NewHostModuleBuilder(module)
+		if m.config.Resume && isPoint(module, name) {
+			f, results = crossings[name], []api.ValueType{api.ValueTypeI32}
 		}
-		builders[module].NewFunctionBuilder().WithGoModuleFunction(f, params, results).Export(name)
+		export(module).WithGoModuleFunction(f, params, results).Export(name)
+	}
+	if m.config.Resume {
+		export(instrument.InterruptModule).WithGoFunction(api.GoFunc(enter), nil, nil).Export(enterName)
 	}
 	for _, b := range builders {
 		if _, err := b.Instantiate(ctx); err != nil {
 			return err
 		}
+	}
+	if m.config.Resume {
+		return m.linkBetween(ctx)
 	}
 	return nil
 }
@@ -154,7 +168,12 @@ func (f function) Call(ctx context.Context, instance api.Module, stack []uint64)
 	g := ctx.Value(guestKey{}).(*guest)
 	g.memory = instance.Memory()
 	g.meter.enter()
-	e := errnoOf(f.call(g, stack))
+	var e errno
+	if g.journal != nil {
+		e = g.journal.answer(g, f, stack)
+	} else {
+		e = errnoOf(f.call(g, stack))
+	}
 	g.endCall()
 	stack[0] = uint64(e)
 }
@@ -181,6 +200,9 @@ func (g *guest) bytes(addr, size uint32) ([]byte, error) {
 	if !ok {
 		return nil, errnoFault
 	}
+	if g.journal != nil {
+		g.journal.touch(addr, b)
+	}
 	return b, nil
 }
 
@@ -193,17 +215,19 @@ func (g *guest) array(addr, count, size uint32) ([]byte, error) {
 }
 
 func (g *guest) putU32(addr, v uint32) error {
-	if !g.memory.WriteUint32Le(addr, v) {
-		return errnoFault
+	b, err := g.bytes(addr, 4)
+	if err == nil {
+		binary.LittleEndian.PutUint32(b, v)
 	}
-	return nil
+	return err
 }
 
 func (g *guest) putU64(addr uint32, v uint64) error {
-	if !g.memory.WriteUint64Le(addr, v) {
-		return errnoFault
+	b, err := g.bytes(addr, 8)
+	if err == nil {
+		binary.LittleEndian.PutUint64(b, v)
 	}
-	return nil
+	return err
 }
 
 func (g *guest) argsGet(p params) error {
