@@ -44,6 +44,10 @@ type Module struct {
 
 	NoReuse bool // give each guest a new instance, instead of one that was put back to its initial state
 
+	// Resume starts the module once, when it is loaded, with the configured variables and the arguments of a request for
+	// the route without a query. Each request goes on from where it calls wagi.resume or opens /dev/wagi/request.
+	Resume bool
+
 	Limits // zero: those of Config
 
 	Position string // where it is configured, "modules.toml:3:1", for errors

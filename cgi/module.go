@@ -1,6 +1,7 @@
 package cgi
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/containerd/log"
 
 	"containerd-shim-wagi-v1/cgi/guest"
 	"containerd-shim-wagi-v1/cgi/wat"
@@ -102,8 +105,8 @@ func (c *compiler) compile(ctx context.Context, read func() ([]byte, error), cfg
 
 func (c *compiler) compileBinary(ctx context.Context, binary []byte, cfg guest.Config, content content) (*code, error) {
 	shared, ok := c.shared[content]
-	if !ok {
-		compiled, err := guest.Compile(ctx, binary, cfg)
+	if !ok || cfg.Resume { // what a module has read before its resume point may have changed
+		compiled, err := compileModule(ctx, binary, cfg)
 		if err != nil {
 			return nil, err
 		}
@@ -112,6 +115,14 @@ func (c *compiler) compileBinary(ctx context.Context, binary []byte, cfg guest.C
 	}
 	shared.users.Add(1)
 	return shared, nil
+}
+
+// compileModule compiles a module. What it prints on its standard error before its resume point goes to the log.
+func compileModule(ctx context.Context, binary []byte, cfg guest.Config) (*guest.Module, error) {
+	diagnostics := newStderr(func() *log.Entry { return log.G(ctx).WithField("module", cfg.Name) }, "")
+	defer diagnostics.close()
+	cfg.StartStderr = diagnostics
+	return guest.Compile(ctx, binary, cfg)
 }
 
 // byContent is what the compiler has compiled.
@@ -155,19 +166,29 @@ func newModule(ctx context.Context, c *compiler, cfg *Config, configured Module)
 	}
 	m.Volumes = volumes
 	var err error
-	m.code, err = c.compile(ctx, func() ([]byte, error) { return cfg.readModule(ctx, m.Module.Module) }, guest.Config{
+	m.code, err = c.compile(ctx, func() ([]byte, error) { return cfg.readModule(ctx, m.Module.Module) }, m.guestConfig(cfg))
+	return m, err
+}
+
+func (m *module) guestConfig(cfg *Config) guest.Config {
+	config := guest.Config{
 		Name:         m.Module.Module,
 		Entrypoint:   m.Entrypoint,
 		Memory:       m.memory(),
-		Volumes:      volumes,
+		Volumes:      m.Volumes,
 		CompileCache: cfg.CompileCache,
 		CPU:          m.CPU,
 		NoReuse:      m.NoReuse,
 
 		AllowedHosts:       m.AllowedHosts,
 		HTTPMaxConcurrency: m.HTTPMaxConcurrency,
-	})
-	return m, err
+	}
+	if m.Resume {
+		config.Resume = true
+		config.StartArgs = m.arguments(target{path: cmp.Or(strings.TrimSuffix(m.Route, wildcard), "/")})
+		config.StartEnv = slices.Concat(m.env, m.headerEnv)
+	}
+	return config
 }
 
 var scheme = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]+):`)

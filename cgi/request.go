@@ -259,14 +259,18 @@ func remoteHost(addr string) string {
 
 // arguments is a script's command line: the raw path and the pieces of the raw query, or the module's template filled in.
 func (x *exchange) arguments() []string {
-	if argv := x.route.module.Argv; argv != nil {
-		filled := strings.ReplaceAll(*argv, "${SCRIPT_NAME}", x.target.path)
-		filled = strings.ReplaceAll(filled, "${ARGS}", strings.ReplaceAll(x.target.query, "&", " "))
+	return x.route.module.arguments(x.target)
+}
+
+func (m *module) arguments(t target) []string {
+	if m.Argv != nil {
+		filled := strings.ReplaceAll(*m.Argv, "${SCRIPT_NAME}", t.path)
+		filled = strings.ReplaceAll(filled, "${ARGS}", strings.ReplaceAll(t.query, "&", " "))
 		return strings.Fields(filled)
 	}
-	args := []string{x.target.path}
-	if x.target.hasQuery {
-		args = append(args, strings.Split(x.target.query, "&")...)
+	args := []string{t.path}
+	if t.hasQuery {
+		args = append(args, strings.Split(t.query, "&")...)
 	}
 	return args
 }

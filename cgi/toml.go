@@ -36,6 +36,7 @@ var moduleKeys = setters[Module]{
 	"allowed_hosts":        func(v value, m *Module) error { return v.texts(&m.AllowedHosts) },
 	"http_max_concurrency": func(v value, m *Module) error { return v.responses(&m.HTTPMaxConcurrency) },
 	"reuse":                func(v value, m *Module) error { return v.not(&m.NoReuse) },
+	"resume":               func(v value, m *Module) error { return v.boolean(&m.Resume) },
 	"bindle_server":        ignored[Module],
 	"repository":           ignored[Module],
 	"host":                 ignored[Module],
@@ -380,14 +381,20 @@ func (v value) count(n *int) error {
 	return nil
 }
 
-// not stores the opposite of a boolean.
-func (v value) not(b *bool) error {
+func (v value) boolean(b *bool) error {
 	content, ok := v.content.(bool)
 	if !ok {
 		return v.wantf("true or false")
 	}
-	*b = !content
+	*b = content
 	return nil
+}
+
+// not stores the opposite of a boolean.
+func (v value) not(b *bool) error {
+	err := v.boolean(b)
+	*b = !*b
+	return err
 }
 
 func (v value) responses(n *int) error {

@@ -23,7 +23,7 @@ func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check modules.toml and all that it names",
-		Long: `check reads modules.toml, compiles the modules and reports what would keep wagi from serving,
+		Long: `check reads modules.toml, compiles the modules, starts those with a resume point and reports what would keep wagi from serving,
 and as warnings what is odd: routes that can never match, entrypoints that cannot be called,
 volumes without a directory, keys without effect.`,
 		Args: usageArgs(cobra.NoArgs),
