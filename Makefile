@@ -10,6 +10,7 @@ PREFIX ?= /usr/local
 PORT ?= 3000
 EXAMPLES := hello env upload wat
 GO_EXAMPLES := hello env upload
+QUICKJS := 2025.04.26
 CONTAINERDS := out/containerd-1.6 out/containerd-1.7 out/containerd-2.4
 
 # The commit is stamped into the binaries even where the environment switches that off.
@@ -19,7 +20,7 @@ TARBALL_amd64 := containerd-shim-wagi-v1-linux-x86_64
 TARBALL_arm64 := containerd-shim-wagi-v1-linux-aarch64
 SBOM := go -C images/installer/sbom tool cyclonedx-gomod
 
-.PHONY: help build images run test unit e2e e2e-cri bench dist lint install clean packages out/containerd-shim-wagi-v1 out/wagi out/installer
+.PHONY: help build images javascript clang run test unit e2e e2e-cri bench dist lint install clean packages out/containerd-shim-wagi-v1 out/wagi out/installer
 
 help: ## this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,6 +41,35 @@ out/images/%.tar: out/wagi FORCE
 	$(if $(filter $*,$(GO_EXAMPLES)),GOOS=wasip1 GOARCH=wasm go build -trimpath -ldflags='-s -w' -o out/images/$*/$*.wasm ./images/$*)
 	out/wagi image build out/images/$* -t $* -o $@
 
+javascript: out/images/javascript.tar ## the example with an interpreter and a resume point; compiles QuickJS, a minute
+
+out/images/javascript.tar: out/images/javascript/javascript.wasm out/wagi FORCE
+	rm -rf out/images/javascript/app
+	cp -r images/javascript/modules.toml images/javascript/app out/images/javascript/
+	mkdir out/images/javascript/app/documents
+	cp README.md out/images/javascript/app/documents/
+	for part in cgi/gateway shim/shim; do cp $${part%/*}/RATIONALE.md out/images/javascript/app/documents/$${part#*/}.md; done
+	out/wagi image build out/images/javascript -t javascript -o $@
+
+out/images/javascript/javascript.wasm: images/javascript/build.sh images/javascript/main.c | out/quickjs-$(QUICKJS)
+	mkdir -p $(@D)
+	images/javascript/build.sh out/quickjs-$(QUICKJS) $@
+
+# QuickJS is from Debian 13. apt reads a list and keeps a state of its own, so that those of the machine stay as they are.
+out/quickjs-$(QUICKJS): | clang
+	rm -rf $@.tmp && mkdir -p $@.tmp/apt/partial $@.tmp/lists/partial
+	echo 'deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main' >$@.tmp/sources.list
+	cd $@.tmp && printf '%s "%s";\n' Dir::Etc::SourceList "$$PWD/sources.list" Dir::Etc::SourceParts /dev/null \
+		Dir::State::Lists "$$PWD/lists" Dir::Cache "$$PWD/apt" APT::Sandbox::User root >apt.conf
+	cd $@.tmp && export APT_CONFIG="$$PWD/apt.conf" && apt-get update -q && apt-get source -q --download-only quickjs=$(QUICKJS)-1
+	cd $@.tmp && tar -xf quickjs_*.orig.tar.xz --strip-components=1 && rm -rf apt apt.conf lists sources.list quickjs_*
+	mv $@.tmp $@
+
+clang:
+	@dpkg -s clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32 xz-utils >/dev/null 2>&1 || { \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+			clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32 xz-utils; }
+
 FORCE:
 
 run: packages build images out/containerd-1.6 ## serve the example images on 127.0.0.1, show requests; PORT=3000, KEEP=1 stays up
@@ -50,13 +80,13 @@ test: packages lint unit e2e ## everything: lint, unit tests with the race detec
 unit: ## tests that need no root, no daemon, no network
 	go test -race ./cgi/... ./cmd/... ./images/... ./shim/...
 
-e2e: packages build images $(CONTAINERDS) out/cni out/busybox ## the shim under containerd 1.6, 1.7 and 2.4, by itself and in pods; needs root
+e2e: packages build images javascript $(CONTAINERDS) out/cni out/busybox ## the shim under containerd 1.6, 1.7 and 2.4, by itself and in pods; needs root
 	E2E=1 go test -count=1 -timeout 20m ./test/...
 
 e2e-cri: packages build out/containerd-1.7 out/containerd-2.4 out/cni out/busybox ## pods alone: what CRI asks of a runtime, beside runc's own shim
 	E2E=1 go test -count=1 -timeout 20m -parallel 6 ./test/cri
 
-bench: ## the engine's benchmarks, six runs each, for benchstat
+bench: javascript ## the engine's benchmarks, six runs each, for benchstat
 	go test -run '^$$' -bench . -count 6 ./cgi/...
 
 lint: ## gofmt, go vet, staticcheck, the layers, go.mod
