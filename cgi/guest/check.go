@@ -11,8 +11,10 @@ import (
 // outline is what of a module the engine does not tell: imports that are not functions, and its memory.
 type outline struct {
 	imports []foreignImport
-	memory  bool   // the module has a memory
-	pages   uint64 // that the memory begins with
+	missing error    // a function that is imported and not to be had
+	memory  bool     // the module has a memory
+	pages   uint64   // that the memory begins with
+	exports []string // functions
 }
 
 // foreignImport is an import of something that is not a function.
@@ -35,7 +37,7 @@ func inspect(wasm []byte) (o outline, err error) {
 	case !bytes.HasPrefix(wasm, []byte(core)):
 		return o, fmt.Errorf("has WebAssembly version %x, not 1", wasm[4:min(8, len(wasm))])
 	}
-	const importSection, memorySection = 2, 5
+	const importSection, memorySection, exportSection = 2, 5, 7
 	for b := wasm[len(core):]; len(b) > 0; {
 		s := scanner{b[1:]}
 		id, content := b[0], s.bytes()
@@ -50,6 +52,8 @@ func inspect(wasm []byte) (o outline, err error) {
 			if section.uint() > 0 {
 				o.memory, o.pages = true, section.limits()
 			}
+		case exportSection:
+			o.readExports(section)
 		}
 	}
 	return o, nil
@@ -63,6 +67,9 @@ func (o *outline) readImports(s *scanner) {
 		switch kind {
 		case 0: // function: its type
 			s.uint()
+			if _, _, ok := lookupFunction(module, name); !ok && o.missing == nil {
+				o.missing = missingFunction(module, name)
+			}
 			continue
 		case 1: // table: type of its elements, limits
 			s.byte()
@@ -76,6 +83,20 @@ func (o *outline) readImports(s *scanner) {
 			return
 		}
 		o.imports = append(o.imports, foreignImport{kinds[kind], module, name})
+	}
+}
+
+func missingFunction(module, name string) error {
+	return fmt.Errorf("imports the function %q.%q, which the gateway does not have%s", module, name, importHint(module, name))
+}
+
+func (o *outline) readExports(s *scanner) {
+	for n := s.uint(); n > 0 && len(s.rest) > 0; n-- {
+		name, kind := string(s.bytes()), s.byte()
+		s.uint()
+		if kind == 0 {
+			o.exports = append(o.exports, name)
+		}
 	}
 }
 
@@ -130,6 +151,9 @@ func (o outline) check(limit uint32) error {
 	if len(o.imports) > 0 {
 		i := o.imports[0]
 		return fmt.Errorf("imports the %s %q.%q; the gateway gives functions of WASI only%s", i.kind, i.module, i.name, importHint(i.module, i.name))
+	}
+	if o.missing != nil {
+		return o.missing
 	}
 	if o.pages > uint64(limit) {
 		return fmt.Errorf("begins with %.5g MiB of memory, more than its limit of %.5g MiB: raise the limit", float64(o.pages)/16, float64(limit)/16)

@@ -9,18 +9,17 @@
 package guest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
-	"runtime/debug"
+	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
-	"github.com/tetratelabs/wazero/experimental"
 
 	"containerd-shim-wagi-v1/cgi/guest/instrument"
 )
@@ -39,6 +38,8 @@ type Config struct {
 	Memory       uint64   // bytes of linear memory a guest may have, rounded down to pages of 64 KiB; default 256 MiB, at most 4 GiB
 	Volumes      []Volume // directories the guests see
 	CompileCache string   // directory that keeps compiled code; default none
+	Compiler     string   // socket of a node that compiles, see package codecache; default none
+	TempDir      string   // directory for what is needed while a module is compiled; default os.TempDir
 
 	CPU     time.Duration // that a guest may compute; default and negative: no limit. Waiting for input, output or a turn does not count
 	NoReuse bool          // give each guest an instance and a memory that no other has had; what it does is the same
@@ -112,6 +113,24 @@ type Call struct {
 	Memory     uint64 // set by Run: bytes of linear memory that the guest had in the end
 }
 
+// Inspect finds what is wrong with a binary module, as far as that shows without compiling it, and which functions it exports.
+// The error is that of [Compile].
+func Inspect(wasm []byte, cfg Config) (exports []string, err error) {
+	o, err := inspect(wasm)
+	if err == nil {
+		err = o.check(cfg.pages())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("module %q: %w", cfg.Name, err)
+	}
+	return o.exports, nil
+}
+
+// pages is how many pages of memory a guest may have.
+func (c Config) pages() uint32 {
+	return uint32(min(cmp.Or(c.Memory, defaultMemory), 4<<30) / pageSize)
+}
+
 // Compile compiles a binary module. The error names the module and says what is wrong with it and, where known, the fix.
 // A module without a usable entrypoint compiles: see [Module.Check]. The caller closes the module.
 func Compile(ctx context.Context, wasm []byte, cfg Config) (*Module, error) {
@@ -130,7 +149,7 @@ func Compile(ctx context.Context, wasm []byte, cfg Config) (*Module, error) {
 }
 
 func (m *Module) compile(ctx context.Context, wasm []byte) error {
-	pages := uint32(min(m.config.Memory, 4<<30) / pageSize)
+	pages := m.config.pages()
 	outline, err := inspect(wasm)
 	if err != nil {
 		return err
@@ -142,11 +161,8 @@ func (m *Module) compile(ctx context.Context, wasm []byte) error {
 	if m.outbound, err = newOutbound(m.config, outboundTimeout); err != nil {
 		return err
 	}
-	if m.config.CompileCache != "" {
-		m.cache, err = wazero.NewCompilationCacheWithDir(m.config.CompileCache)
-		if err != nil {
-			return fmt.Errorf("compile cache: %w", err)
-		}
+	if info, err := os.Stat(m.config.CompileCache); err == nil && !info.IsDir() {
+		return fmt.Errorf("compile cache: %s is no directory", m.config.CompileCache)
 	}
 	code, err := m.load(ctx, wasm)
 	if err != nil {
@@ -161,32 +177,6 @@ func (m *Module) compile(ctx context.Context, wasm []byte) error {
 	return m.freeze(ctx, code)
 }
 
-// load rewrites the module and gives it to the engine. What cannot be rewritten the engine must not see: guests of it could
-// not be stopped, and a count that nothing stands behind makes the engine allocate gigabytes.
-func (m *Module) load(ctx context.Context, wasm []byte) (*instrument.Module, error) {
-	code, err := instrument.Rewrite(wasm)
-	if err == nil {
-		err = m.loadBinary(ctx, code.Binary)
-	}
-	if err != nil {
-		return nil, compileError(err)
-	}
-	return code, nil
-}
-
-func (m *Module) loadBinary(ctx context.Context, wasm []byte) (err error) {
-	rc := wazero.NewRuntimeConfig().
-		WithCoreFeatures(api.CoreFeaturesV2 | experimental.CoreFeaturesExceptionHandling |
-						experimental.CoreFeaturesTailCall | experimental.CoreFeaturesExtendedConst).
-		WithDebugInfoEnabled(false) // reading DWARF costs more than all the rest of a cached start
-	if m.cache != nil {
-		rc = rc.WithCompilationCache(m.cache)
-	}
-	m.runtime = wazero.NewRuntimeWithConfig(ctx, rc)
-	m.compiled, err = m.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, compileWorkers()), wasm)
-	return err
-}
-
 // prepare makes the initial state, and the first instance if it can be used again.
 func (m *Module) prepare(ctx context.Context, code *instrument.Module) (err error) {
 	if code.Elements > m.limit/elementSize {
@@ -195,9 +185,6 @@ func (m *Module) prepare(ctx context.Context, code *instrument.Module) (err erro
 	}
 	m.exports = m.compiled.ExportedFunctions()
 	m.instance = instanceConfig()
-	if m.image, err = newImage(code.Data); err != nil {
-		return err
-	}
 	// A start function is a part of the guest: it sees the arguments and the environment.
 	m.recyclable = code.Recyclable && code.Start == ""
 	m.start, m.elements, m.tableBudget = code.Start, code.Elements, code.TableBudget
@@ -218,23 +205,6 @@ func (m *Module) prepare(ctx context.Context, code *instrument.Module) (err erro
 	}
 	m.release(&m.idle.shards[0], first, nil)
 	return nil
-}
-
-// smallMemory is the memory limit of the process (GOMEMLIMIT), in bytes, under which memory matters more than time.
-const smallMemory = 256 << 20
-
-// Compilers is how many modules should be compiled at a time: as many as there are processors and memory for.
-func Compilers() int {
-	return int(max(1, min(int64(runtime.GOMAXPROCS(0)), debug.SetMemoryLimit(-1)/smallMemory)))
-}
-
-// compileWorkers is how many workers compile one module. Each needs memory for the largest function:
-// a Go program of 6 MB takes 97 MB with one and 120 MB with two.
-func compileWorkers() int {
-	if debug.SetMemoryLimit(-1) < smallMemory {
-		return 1
-	}
-	return 2
 }
 
 // Run runs one guest from the module's initial state until it ends. It returns nil when the guest returned or exited
@@ -301,16 +271,4 @@ func (m *Module) Close(ctx context.Context) (err error) {
 		err = errors.Join(err, m.cache.Close(ctx))
 	}
 	return err
-}
-
-// EngineVersion names the WebAssembly engine, such as "wazero v1.12.0".
-func EngineVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, dep := range info.Deps {
-			if dep.Path == "github.com/tetratelabs/wazero" {
-				return "wazero " + dep.Version
-			}
-		}
-	}
-	return "wazero"
 }

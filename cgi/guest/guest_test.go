@@ -98,7 +98,8 @@ func compileUnmodified(t *testing.T, file string) *Module {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Close(context.Background()) })
-	err = errors.Join(m.loadBinary(t.Context(), wasm), m.link(t.Context(), outline), m.prepare(t.Context(), &instrument.Module{}))
+	m.image, err = newImage(nil)
+	err = errors.Join(err, m.loadBinary(t.Context(), wasm), m.link(t.Context(), outline), m.prepare(t.Context(), &instrument.Module{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -397,27 +398,6 @@ func importing(module, name, params string) string {
 
 func vector(s string) string {
 	return string(rune(len(s))) + s
-}
-
-func TestCompileCache(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "cache")
-	for range 2 {
-		m := compileFile(t, "testdata/hello.wasm", Config{CompileCache: dir})
-		var out strings.Builder
-		if err := m.Run(t.Context(), &Call{Stdout: &out}); err != nil || !strings.Contains(out.String(), "hello") {
-			t.Errorf("got %q, %v", out.String(), err)
-		}
-	}
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) == 0 {
-		t.Errorf("nothing in the cache: %v", err)
-	}
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Compile(t.Context(), []byte("\x00asm\x01\x00\x00\x00"), Config{CompileCache: file}); err == nil {
-		t.Error("a file was taken for a cache directory")
-	}
 }
 
 func TestEngineVersion(t *testing.T) {

@@ -135,7 +135,7 @@ func (m *Module) link(ctx context.Context, o outline) error {
 		}
 		f, letters, ok := lookupFunction(module, name)
 		if !ok {
-			return fmt.Errorf("imports the function %q.%q, which the gateway does not have%s", module, name, importHint(module, name))
+			return missingFunction(module, name)
 		}
 		params, results := signature(name, letters)
 		if !slices.Equal(params, i.ParamTypes()) || !slices.Equal(results, i.ResultTypes()) {
