@@ -12,6 +12,8 @@ func (x *exchange) serveAdmin() bool {
 		x.writeHealth(http.StatusOK, "OK")
 	case path == x.g.config.ReadyPath && x.g.draining.Load():
 		x.writeHealth(http.StatusServiceUnavailable, "draining")
+	case path == x.g.config.ReadyPath && !x.g.ready.Load():
+		x.writeHealth(http.StatusServiceUnavailable, "starting")
 	case path == x.g.config.ReadyPath:
 		x.writeHealth(http.StatusOK, "OK")
 	default:

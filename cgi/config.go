@@ -2,6 +2,7 @@ package cgi
 
 import (
 	"cmp"
+	"math"
 	"time"
 
 	"containerd-shim-wagi-v1/cgi/guest"
@@ -22,6 +23,7 @@ type Config struct {
 	ReadyPath    string                   // answers 200 while the gateway takes requests, 503 when it drains; default /readyz, "off": none
 	BodyTimeout  time.Duration            // how long the next bytes of a request's body may take; default 1 min, negative: for ever
 	CompileCache string                   // directory that keeps compiled code; default none
+	Compiler     string                   // socket of a node that compiles for its containers; default none
 	ModuleCache  string                   // directory that keeps modules from registries; default none
 	LogDir       string                   // directory that keeps what guests print on their standard error, by route, as WAGI does; default none
 	Metrics      *Metrics                 // counts what the gateway does; default none
@@ -53,7 +55,7 @@ type Module struct {
 	Position string // where it is configured, "modules.toml:3:1", for errors
 }
 
-// Limits bound one module's guests. A negative value means no limit, except for Queue.
+// Limits bound one module's guests. A negative value means no limit, except for Queue and Wait.
 type Limits struct {
 	Timeout        time.Duration // from the request's head to the end of the guest; default 30 s
 	CPU            time.Duration // computing of a guest; default no limit
@@ -62,6 +64,7 @@ type Limits struct {
 	MaxOutput      int64         // bytes a guest may print; default 1 GiB
 	MaxConcurrency int           // guests at a time; default 1024
 	Queue          int           // requests that wait for a guest to end; default 4096, negative: none
+	Wait           time.Duration // of a request for a module that is still being compiled, at most the Timeout; default that, negative: none
 }
 
 const maxMemory = 4 << 30
@@ -73,6 +76,7 @@ var defaultLimits = Limits{
 	MaxOutput:      1 << 30,
 	MaxConcurrency: 1024,
 	Queue:          4096,
+	Wait:           math.MaxInt64,
 }
 
 // or returns l with its zero fields taken from defaults.
@@ -85,6 +89,7 @@ func (l Limits) or(defaults Limits) Limits {
 		MaxOutput:      cmp.Or(l.MaxOutput, defaults.MaxOutput),
 		MaxConcurrency: cmp.Or(l.MaxConcurrency, defaults.MaxConcurrency),
 		Queue:          cmp.Or(l.Queue, defaults.Queue),
+		Wait:           cmp.Or(l.Wait, defaults.Wait),
 	}
 }
 

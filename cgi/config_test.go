@@ -15,6 +15,7 @@ timeout = "1m"
 memory = "64MiB"
 max_concurrency = "none"
 queue = 0
+wait = "0s"
 
 [[module]]
 route = "/a/..."
@@ -33,6 +34,7 @@ max_body = "1kB"
 max_output = "2 GiB"
 max_concurrency = 7
 queue = 9
+wait = "2s"
 
 [module.environment]
 A = "b"
@@ -51,7 +53,7 @@ func TestParseConfig(t *testing.T) {
 	argv, empty := "php ${ARGS}", ""
 	want := &Config{
 		File:   "m.toml",
-		Limits: Limits{Timeout: time.Minute, Memory: 64 << 20, MaxConcurrency: -1, Queue: -1},
+		Limits: Limits{Timeout: time.Minute, Memory: 64 << 20, MaxConcurrency: -1, Queue: -1, Wait: -1},
 		Modules: []Module{{
 			Route: "/a/...", Module: "a.wasm", Entrypoint: "main", Argv: &argv,
 			Volumes:     []guest.Volume{{Guest: "/data", Host: "data"}, {Guest: "/lib", Host: "lib", ReadOnly: true}},
@@ -62,15 +64,15 @@ func TestParseConfig(t *testing.T) {
 
 			NoReuse: true,
 
-			Limits:   Limits{Timeout: -1, CPU: 3 * time.Second, Memory: 1 << 20, MaxBody: 1000, MaxOutput: 2 << 30, MaxConcurrency: 7, Queue: 9},
-			Position: "m.toml:7:3",
+			Limits:   Limits{Timeout: -1, CPU: 3 * time.Second, Memory: 1 << 20, MaxBody: 1000, MaxOutput: 2 << 30, MaxConcurrency: 7, Queue: 9, Wait: 2 * time.Second},
+			Position: "m.toml:8:3",
 		}, {
-			Route: "b", Module: "b.wasm", Argv: &empty, Position: "m.toml:28:3",
+			Route: "b", Module: "b.wasm", Argv: &empty, Position: "m.toml:30:3",
 		}},
 		Warnings: []string{
 			`m.toml:1:1: key "default_host" has no effect`,
-			`m.toml:15:1: key "repository" has no effect`,
-			`m.toml:28:3: route "b" can never match: it does not begin with /`,
+			`m.toml:16:1: key "repository" has no effect`,
+			`m.toml:30:3: route "b" can never match: it does not begin with /`,
 		},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -111,6 +113,8 @@ func TestParseConfigErrors(t *testing.T) {
 		{module + "allowed_hosts = ['http://a', 7]", `m.toml:4:1: key "allowed_hosts": want a string, not 7`},
 		{module + "http_max_concurrency = 0", `m.toml:4:1: key "http_max_concurrency": want a number of open responses from 1, not 0`},
 		{module + "queue = 'none'", `m.toml:4:1: key "queue": want a number of requests, not "none"`},
+		{"wait = 'soon'\n" + module, `m.toml:1:1: key "wait": want a duration such as "30s", or "none", not "soon"`},
+		{module + "wait = 2", `m.toml:4:1: key "wait": want a duration such as "30s", or "none", not 2`},
 		{"queue = -1\n" + module, `m.toml:1:1: key "queue": want a number of requests, not -1`},
 	}
 	for _, test := range tests {

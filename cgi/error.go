@@ -24,6 +24,7 @@ var (
 	errBodySlow      = &failure{http.StatusRequestTimeout, "request body did not arrive within the timeout"}
 	errEnded         = &failure{http.StatusServiceUnavailable, "client went away or gateway is shutting down"}
 	errBusy          = &failure{http.StatusServiceUnavailable, "no guest is free: max_concurrency and queue are used up"}
+	errCompiling     = &failure{http.StatusServiceUnavailable, "module is still being compiled"}
 	errTimeout       = &failure{http.StatusGatewayTimeout, "guest ran into its timeout"}
 	errStatus        = &failure{http.StatusBadGateway, "guest printed a Status that is no number from 200 to 999"}
 	errInterim       = &failure{http.StatusInternalServerError, "guest printed a Status below 200, which is no final answer"}

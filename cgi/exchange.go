@@ -73,7 +73,10 @@ func (x *exchange) serve() error {
 		if x.route, x.pathInfo = x.g.match(x.target.path); x.route == nil {
 			return errNoRoute
 		}
-		redirect, err := x.run()
+		redirect, err := "", x.awaitRoute()
+		if err == nil {
+			redirect, err = x.run()
+		}
 		if err != nil {
 			x.report(err)
 			return err
@@ -85,6 +88,19 @@ func (x *exchange) serve() error {
 	}
 	x.report(errRedirectDepth)
 	return errRedirectDepth
+}
+
+// awaitRoute waits until the route's module is ready. Then the module's own routes are known, and another may match.
+func (x *exchange) awaitRoute() error {
+	for !x.route.module.ready.Load() {
+		if err := x.route.module.await(x.r.Context(), x.begun); err != nil {
+			return err
+		}
+		if x.route, x.pathInfo = x.g.match(x.target.path); x.route == nil {
+			return errNoRoute
+		}
+	}
+	return nil
 }
 
 // redirect makes x the request that a local redirect asks for, RFC 3875 §6.2.2: without a body, and so GET or HEAD.

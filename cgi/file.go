@@ -1,6 +1,7 @@
 package cgi
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -32,12 +33,15 @@ func readFile(file string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	switch {
+	var data bytes.Buffer
+	if info, err := f.Stat(); err == nil && info.Size() <= limit {
+		data.Grow(int(info.Size()) + bytes.MinRead) // growing by and by would leave several times as much behind
+	}
+	switch n, err := data.ReadFrom(io.LimitReader(f, limit+1)); {
 	case err != nil:
 		return nil, err
-	case int64(len(data)) > limit:
+	case n > limit:
 		return nil, fmt.Errorf("%s: longer than %d MiB", file, limit>>20)
 	}
-	return data, nil
+	return data.Bytes(), nil
 }

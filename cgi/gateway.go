@@ -22,8 +22,12 @@ type Gateway struct {
 	config   Config
 	compiler compiler
 	modules  []*module
-	routes   []*route
+	routes   atomic.Pointer[[]*route] // of modules that are not ready, only those in the configuration
+	loaded   chan struct{}            // closed when nothing is loaded any more
+	ready    atomic.Bool              // all modules are
+	stopping atomic.Bool              // no further module is to be loaded
 	draining atomic.Bool
+	mu       sync.Mutex // held while routes is replaced
 }
 
 // New reads and compiles all modules and asks them for their routes. Its error names the module and where it is configured.
@@ -34,6 +38,18 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 
 // newGateway is New that takes from shared what is compiled already.
 func newGateway(ctx context.Context, cfg Config, shared map[content]*code) (*Gateway, error) {
+	g, err := startGateway(ctx, cfg, shared)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.wait(); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	return g, nil
+}
+
+// startGateway finds what is quickly found to be wrong with the modules and goes on in the background, see wait, for as long as ctx lasts.
+func startGateway(ctx context.Context, cfg Config, shared map[content]*code) (*Gateway, error) {
 	if cfg.HealthPath == "" {
 		cfg.HealthPath = "/healthz"
 	}
@@ -43,59 +59,106 @@ func newGateway(ctx context.Context, cfg Config, shared map[content]*code) (*Gat
 	if cfg.BodyTimeout == 0 {
 		cfg.BodyTimeout = defaultBodyTimeout
 	}
-	g := &Gateway{config: cfg, modules: make([]*module, len(cfg.Modules))}
+	g := &Gateway{config: cfg, loaded: make(chan struct{})}
 	g.compiler.shared = shared
 	g.compiler.compiled = map[string]func() (*code, error){}
-	if err := g.load(ctx); err != nil {
-		return nil, errors.Join(err, g.Close())
+	endSaving := guest.SaveMemory()
+	for _, configured := range cfg.Modules {
+		m, err := newModule(&g.config, configured)
+		if err == nil {
+			err = m.inspect(&g.config)
+		}
+		if err != nil {
+			endSaving()
+			return nil, configured.fault(err)
+		}
+		g.modules = append(g.modules, m)
 	}
+	for _, m := range g.modules {
+		m.own.metrics = cfg.Metrics.route(m.own.text)
+	}
+	g.publish()
+	go func() {
+		defer close(g.loaded)
+		defer endSaving()
+		g.load(ctx)
+	}()
 	return g, nil
 }
 
-// load compiles the modules, some at a time.
-func (g *Gateway) load(ctx context.Context) error {
-	errs := make([]error, len(g.modules))
-	routes := make([][]*route, len(g.modules))
+// fault is an error of the module, with where it is configured.
+func (m *Module) fault(err error) error {
+	err = fmt.Errorf("route %q: %w", m.Route, err)
+	if m.Position != "" {
+		return fmt.Errorf("%s: %w", m.Position, err)
+	}
+	return err
+}
+
+// load makes the modules ready, some at a time. It begins none after one that failed.
+func (g *Gateway) load(ctx context.Context) {
 	var wait sync.WaitGroup
 	free := make(chan struct{}, guest.Compilers())
-	for i, configured := range g.config.Modules {
+	for _, m := range g.modules {
 		free <- struct{}{}
+		if g.stopping.Load() {
+			break
+		}
 		wait.Go(func() {
 			defer func() { <-free }()
-			g.modules[i], routes[i], errs[i] = g.loadModule(ctx, configured)
+			g.loadModule(ctx, m)
 		})
 	}
 	wait.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err // one at a time: the first in the file
-		}
-	}
-	g.routes = slices.Concat(routes...)
 	g.compiler.shared = nil
-	for _, r := range g.routes {
+	g.ready.Store(!g.stopping.Load())
+}
+
+func (g *Gateway) loadModule(ctx context.Context, m *module) {
+	defer close(m.loaded)
+	if err := m.load(ctx, &g.compiler, &g.config); err != nil {
+		m.err = m.fault(err)
+		g.stopping.Store(true)
+		return
+	}
+	for _, r := range m.dynamic {
 		r.metrics = g.config.Metrics.route(r.text)
+	}
+	m.ready.Store(true)
+	g.publish()
+}
+
+// publish makes the table of the routes that are known: those that a module itself names come before its own.
+func (g *Gateway) publish() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var routes []*route
+	for _, m := range g.modules {
+		if m.ready.Load() {
+			routes = append(routes, m.dynamic...)
+		}
+		routes = append(routes, m.own)
+	}
+	g.routes.Store(&routes)
+}
+
+// wait waits until all modules are ready. If one cannot be, the error is that of the first in the file.
+func (g *Gateway) wait() error {
+	<-g.loaded
+	for _, m := range g.modules {
+		if m.err != nil {
+			return m.err
+		}
 	}
 	return nil
 }
 
-func (g *Gateway) loadModule(ctx context.Context, configured Module) (*module, []*route, error) {
-	m, err := newModule(ctx, &g.compiler, &g.config, configured)
-	var routes []*route
-	if err == nil {
-		routes, err = m.routes(ctx)
-	}
-	if err != nil && configured.Position != "" {
-		err = fmt.Errorf("%s: route %q: %w", configured.Position, configured.Route, err)
-	} else if err != nil {
-		err = fmt.Errorf("route %q: %w", configured.Route, err)
-	}
-	return m, routes, err
-}
-
-// Close frees the modules. The server must have ended all requests: cancelling their contexts stops the guests.
+// Close frees the modules. The server must have ended all requests: cancelling their contexts stops the guests. A module that is just
+// being compiled is waited for.
 func (g *Gateway) Close() error {
-	for _, r := range g.routes {
+	g.stopping.Store(true)
+	<-g.loaded
+	for _, r := range *g.routes.Load() {
 		g.config.Metrics.release(r.text)
 	}
 	return g.compiler.close()
@@ -108,19 +171,21 @@ func (g *Gateway) Drain() {
 
 // Routes is the routing table: the first route that matches serves. The paths for health come before it.
 func (g *Gateway) Routes() []Route {
-	routes := make([]Route, len(g.routes))
-	for i, r := range g.routes {
-		routes[i] = Route{Route: r.text, Module: r.module.Module.Module, Entrypoint: r.entrypoint, Position: r.module.Position}
+	table := *g.routes.Load()
+	routes := make([]Route, len(table))
+	for i, r := range table {
+		routes[i] = r.public()
 	}
 	return routes
 }
 
 // Warnings says what in the configuration is odd, one sentence each: what LoadConfig found, routes that can never match,
-// entrypoints that cannot be called, volumes without a directory.
+// entrypoints that cannot be called, volumes without a directory. All modules must be ready.
 func (g *Gateway) Warnings() []string {
 	warnings := slices.Clone(g.config.Warnings)
-	for i, r := range g.routes {
-		for _, earlier := range g.routes[:i] {
+	table := *g.routes.Load()
+	for i, r := range table {
+		for _, earlier := range table[:i] {
 			if earlier.hides(r) {
 				warnings = append(warnings, fmt.Sprintf("%s: route %q can never match: %q comes first", r.module.Position, r.text, earlier.text))
 				break
@@ -140,14 +205,18 @@ func (g *Gateway) Warnings() []string {
 	return warnings
 }
 
-// match selects the script for a raw path, RFC 3875 §3.2. It returns nil if there is none.
+// match selects the script for a raw path, RFC 3875 §3.2. It returns nil if there is none. If the route's module is not ready,
+// another of its routes may be the right one.
 func (g *Gateway) match(path string) (rt *route, pathInfo string) {
 	if path == "" {
 		return nil, ""
 	}
-	for _, rt := range g.routes {
+	for _, rt := range *g.routes.Load() {
 		if pathInfo, ok := rt.match(path); ok {
 			return rt, pathInfo
+		}
+		if rt.mayMatch(path) {
+			return rt, ""
 		}
 	}
 	return nil, ""

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/containerd/log"
 
@@ -22,9 +23,15 @@ import (
 	"containerd-shim-wagi-v1/cgi/wat"
 )
 
-// module is a Module ready to serve, its limits filled in.
+// module is a Module, its limits filled in, that serves once it is loaded.
 type module struct {
 	Module
+	own       *route        // the one that is configured
+	mayRoute  bool          // it may name further routes
+	loaded    chan struct{} // closed when the module is ready or failed; what follows is known then
+	ready     atomic.Bool
+	err       error    // why it failed
+	dynamic   []*route // that the module itself names
 	code      *code
 	logDir    string   // Config.LogDir
 	env       []string // configured variables, less those that the gateway sets
@@ -147,29 +154,26 @@ func (c *compiler) close() error {
 	return errors.Join(errs...)
 }
 
-// newModule prepares a module, compiling it with c.
-func newModule(ctx context.Context, c *compiler, cfg *Config, configured Module) (*module, error) {
-	m := &module{Module: configured, logDir: cfg.LogDir}
+// newModule prepares a module, without reading it.
+func newModule(cfg *Config, configured Module) (*module, error) {
+	m := &module{Module: configured, logDir: cfg.LogDir, loaded: make(chan struct{})}
 	m.Limits = configured.Limits.or(cfg.Limits).or(defaultLimits)
 	if m.Entrypoint == "" {
 		m.Entrypoint = "_start"
 	}
+	m.own = newRoute(m.Route, m.Entrypoint, m)
 	if m.MaxConcurrency > 0 {
 		m.slots = make(chan struct{}, m.MaxConcurrency)
-	}
-	if err := m.setEnvironment(cfg.Env); err != nil {
-		return nil, err
 	}
 	volumes := slices.Clone(m.Volumes)
 	for i := range volumes {
 		volumes[i].Host = cfg.resolve(volumes[i].Host)
 	}
 	m.Volumes = volumes
-	var err error
-	m.code, err = c.compile(ctx, func() ([]byte, error) { return cfg.readModule(ctx, m.Module.Module) }, m.guestConfig(cfg))
-	return m, err
+	return m, m.setEnvironment(cfg.Env)
 }
 
+// guestConfig is how the module is compiled.
 func (m *module) guestConfig(cfg *Config) guest.Config {
 	config := guest.Config{
 		Name:         m.Module.Module,
@@ -177,6 +181,8 @@ func (m *module) guestConfig(cfg *Config) guest.Config {
 		Memory:       m.memory(),
 		Volumes:      m.Volumes,
 		CompileCache: cfg.CompileCache,
+		Compiler:     cfg.Compiler,
+		TempDir:      cfg.TempDir,
 		CPU:          m.CPU,
 		NoReuse:      m.NoReuse,
 
@@ -189,6 +195,50 @@ func (m *module) guestConfig(cfg *Config) guest.Config {
 		config.StartEnv = slices.Concat(m.env, m.headerEnv)
 	}
 	return config
+}
+
+// inspect finds what is wrong with a module, as far as that is known without compiling it. A module in a registry is not looked at.
+func (m *module) inspect(cfg *Config) error {
+	m.mayRoute = true
+	if file, err := ModuleFile(m.Module.Module); err != nil || file == "" {
+		return err
+	}
+	binary, err := cfg.readModule(context.Background(), m.Module.Module)
+	if err != nil {
+		return err
+	}
+	exports, err := guest.Inspect(binary, m.guestConfig(cfg))
+	m.mayRoute = slices.Contains(exports, routesExport)
+	return err
+}
+
+// load compiles the module with c and asks it for its routes.
+func (m *module) load(ctx context.Context, c *compiler, cfg *Config) (err error) {
+	m.code, err = c.compile(ctx, func() ([]byte, error) { return cfg.readModule(ctx, m.Module.Module) }, m.guestConfig(cfg))
+	if err == nil {
+		m.dynamic, err = m.findRoutes(ctx)
+	}
+	return err
+}
+
+// await waits until the module is ready, for as long as its configuration and the time that is left for the request allow.
+func (m *module) await(ctx context.Context, begun time.Time) error {
+	wait := m.Wait
+	if m.Timeout > 0 {
+		wait = min(wait, m.Timeout-time.Since(begun))
+	}
+	timer := time.NewTimer(max(wait, 0))
+	defer timer.Stop()
+	select {
+	case <-m.loaded:
+		if m.err == nil {
+			return nil
+		}
+	case <-timer.C:
+	case <-ctx.Done():
+		return errEnded
+	}
+	return errCompiling
 }
 
 var scheme = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]+):`)

@@ -25,19 +25,33 @@ type generation struct {
 	users atomic.Int64 // requests and, while it is the current one, the Reloader; it is closed at 0 and stays so
 }
 
-// NewReloader makes the first gateway, see [New], and logs its warnings. The caller closes the Reloader. ctx is for NewReloader alone.
+// NewReloader makes the first gateway. Its error is what is quickly found to be wrong with the modules; what else is, Wait says. Meanwhile
+// the modules are compiled: the Reloader serves each as soon as it is ready. The caller closes the Reloader.
 func NewReloader(ctx context.Context, cfg Config) (*Reloader, error) {
-	gateway, err := New(ctx, cfg)
+	gateway, err := startGateway(ctx, cfg, nil)
 	if err != nil {
 		return nil, err
 	}
-	gateway.logWarnings(ctx)
 	r := &Reloader{}
 	r.replace(nil, gateway)
 	return r, nil
 }
 
-// Reload replaces the gateway by one of cfg and logs what has changed. Modules of equal content are not compiled again if
+// Wait waits until all modules of the first gateway are ready and logs its warnings. Its error is that of [New].
+func (r *Reloader) Wait(ctx context.Context) error {
+	g := r.acquire()
+	if g == nil {
+		return http.ErrServerClosed
+	}
+	defer g.release()
+	if err := g.wait(); err != nil {
+		return err
+	}
+	g.logWarnings(ctx)
+	return nil
+}
+
+// Reload replaces the gateway by one of cfg, once its modules are ready, and logs what has changed. Modules of equal content are not compiled again if
 // their guests may do the same. After an error the gateway is what it was; it is [http.ErrServerClosed] after Close.
 func (r *Reloader) Reload(ctx context.Context, cfg Config) error {
 	r.reloading.Lock()
@@ -47,6 +61,9 @@ func (r *Reloader) Reload(ctx context.Context, cfg Config) error {
 		return http.ErrServerClosed
 	}
 	defer old.release()
+	if err := old.wait(); err != nil {
+		return err
+	}
 	begun := time.Now()
 	gateway, err := newGateway(ctx, cfg, old.compiler.byContent())
 	if err != nil {
@@ -59,7 +76,7 @@ func (r *Reloader) Reload(ctx context.Context, cfg Config) error {
 	gateway.logWarnings(ctx)
 	added, removed := gateway.compare(old.Gateway)
 	log.G(ctx).WithFields(log.Fields{
-		"file": cfg.File, "routes": len(gateway.routes), "added": added, "removed": removed,
+		"file": cfg.File, "routes": len(gateway.Routes()), "added": added, "removed": removed,
 		"compiled": gateway.compiler.fresh.Load(), "duration": time.Since(begun),
 	}).Info("configuration reloaded")
 	return nil

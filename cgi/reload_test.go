@@ -44,6 +44,9 @@ func newReloader(t *testing.T, cfg Config) *Reloader {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
+	if err := r.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return r
 }
 

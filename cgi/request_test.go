@@ -134,7 +134,8 @@ func FuzzRequest(f *testing.F) {
 	}
 	argv := "${SCRIPT_NAME} ${ARGS}"
 	m := &module{Module: Module{Argv: &argv}, env: []string{"A=b"}, headerEnv: []string{"HTTP_ACCEPT=configured"}}
-	g := &Gateway{routes: []*route{newRoute("/exact", "", m), newRoute("/...", "", &module{})}}
+	g := &Gateway{}
+	g.routes.Store(&[]*route{newRoute("/exact", "", m), newRoute("/...", "", &module{})})
 	f.Fuzz(func(t *testing.T, request string) {
 		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(request)))
 		if err != nil {

@@ -45,6 +45,10 @@ func newRoute(text, entrypoint string, m *module) *route {
 	}
 }
 
+func (r *route) public() Route {
+	return Route{Route: r.text, Module: r.module.Module.Module, Entrypoint: r.entrypoint, Position: r.module.Position}
+}
+
 // match says whether the route serves a raw path and what of it is PATH_INFO, still encoded.
 func (r *route) match(path string) (pathInfo string, ok bool) {
 	if r.script == r.text {
@@ -55,6 +59,11 @@ func (r *route) match(path string) (pathInfo string, ok bool) {
 		return "", false
 	}
 	return rest, true
+}
+
+// mayMatch says whether the module, which is not ready, may have a route of its own for the path: below its configured one.
+func (r *route) mayMatch(path string) bool {
+	return r.module.mayRoute && r == r.module.own && !r.module.ready.Load() && strings.HasPrefix(path, strings.TrimRight(r.script, "/")+"/")
 }
 
 // hides says whether every path of other matches r as well.
@@ -72,18 +81,17 @@ const (
 	maxRoutesOutput = 1 << 20
 )
 
-// routes are the routes of a module: those that its export _routes prints, the last one first, then its own.
-func (m *module) routes(ctx context.Context) ([]*route, error) {
-	own := newRoute(m.Route, m.Entrypoint, m)
+// findRoutes asks a module for its routes: those that its export _routes prints, the last one first.
+func (m *module) findRoutes(ctx context.Context) ([]*route, error) {
 	if !m.code.Exports(routesExport) {
-		return []*route{own}, nil
+		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, routesTimeout)
 	defer cancel()
 	var out bytes.Buffer
 	diagnostics := newStderr(func() *log.Entry {
 		return log.G(ctx).WithFields(log.Fields{"route": m.Route, "module": m.Module.Module})
-	}, own.stderrFile)
+	}, m.own.stderrFile)
 	defer diagnostics.close()
 	err := m.code.Run(ctx, &guest.Call{
 		Entrypoint: routesExport,
@@ -95,11 +103,11 @@ func (m *module) routes(ctx context.Context) ([]*route, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", routesExport, err)
 	}
-	routes, err := parseRoutes(out.String(), own)
+	routes, err := parseRoutes(out.String(), m.own)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", routesExport, err)
 	}
-	return append(routes, own), nil
+	return routes, nil
 }
 
 // parseRoutes reads the lines PATH FUNCTION of _routes.

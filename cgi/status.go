@@ -8,6 +8,7 @@ import (
 // Status is what a gateway does now and what it has done.
 type Status struct {
 	Draining  bool          `json:"draining"`
+	Loading   bool          `json:"loading"`   // some modules are not ready
 	Routes    []RouteStatus `json:"routes"`    // in the order in which they are tried
 	Unmatched int64         `json:"unmatched"` // requests that no route matched
 }
@@ -15,6 +16,7 @@ type Status struct {
 // RouteStatus is a route with its part in what [Metrics] count; without them it is 0. Routes of the same text share one.
 type RouteStatus struct {
 	Route
+	Ready    bool  `json:"ready"`    // the module is compiled
 	Running  int64 `json:"running"`  // guests
 	Queued   int64 `json:"queued"`   // requests that wait for a guest to end
 	Requests int64 `json:"requests"` // answered, the failed ones included
@@ -28,10 +30,11 @@ func (r *Reloader) Status() Status {
 		return Status{Draining: true}
 	}
 	defer g.release()
-	s := Status{Draining: g.draining.Load(), Routes: make([]RouteStatus, len(g.routes))}
-	for i, route := range g.Routes() {
-		s.Routes[i] = g.routes[i].metrics.status()
-		s.Routes[i].Route = route
+	s := Status{Draining: g.draining.Load(), Loading: !g.ready.Load(), Routes: []RouteStatus{}}
+	for _, r := range *g.routes.Load() {
+		route := r.metrics.status()
+		route.Route, route.Ready = r.public(), r.module.ready.Load()
+		s.Routes = append(s.Routes, route)
 	}
 	if g.config.Metrics != nil {
 		s.Unmatched = g.config.Metrics.unmatched.status().Requests

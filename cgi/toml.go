@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -51,6 +52,7 @@ var limitKeys = setters[Limits]{
 	"max_output":      func(v value, l *Limits) error { return v.size(&l.MaxOutput) },
 	"max_concurrency": func(v value, l *Limits) error { return v.count(&l.MaxConcurrency) },
 	"queue":           func(v value, l *Limits) error { return v.queue(&l.Queue) },
+	"wait":            func(v value, l *Limits) error { return v.wait(&l.Wait) },
 }
 
 // ignored accepts a key that WAGI's documents and examples carry and that has no effect.
@@ -416,6 +418,18 @@ func (v value) queue(n *int) error {
 		*n = -1
 	}
 	return nil
+}
+
+func (v value) wait(d *time.Duration) error {
+	if v.content == "0s" {
+		*d = -1
+		return nil
+	}
+	if v.content == none {
+		*d = math.MaxInt64
+		return nil
+	}
+	return v.duration(d)
 }
 
 func (v value) memory(n *int64) error {

@@ -104,7 +104,24 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 	_, url, _ := strings.Cut(strings.TrimSpace(line), "serving on ")
 	ts.Setenv("URL", url)
 	ts.Setenv("ADDRESS", strings.TrimPrefix(url, "http://"))
+	awaitReady(url)
 	fmt.Fprint(ts.Stdout(), line)
+}
+
+// awaitReady waits until a gateway that tells on /readyz has compiled its modules.
+func awaitReady(url string) {
+	client := http.Client{Timeout: 20 * time.Second}
+	defer client.CloseIdleConnections()
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		response, err := client.Get(url + "/readyz")
+		if err != nil {
+			return
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusServiceUnavailable {
+			return
+		}
+	}
 }
 
 // get TARGET prints status and body of the answer.

@@ -80,7 +80,7 @@ func (c *control) now() state {
 	s := c.state
 	if serving := c.serving.Load(); serving != nil {
 		s.Addresses, s.Status = serving.addresses, serving.gateway.Status()
-		s.Ready = !s.Draining
+		s.Ready = !s.Draining && !s.Loading
 	}
 	return s
 }

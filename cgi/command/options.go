@@ -47,7 +47,7 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.logDir, "log-dir", os.Getenv("WAGI_LOG_DIR"),
 		"`DIR` that also keeps guests' standard error, in <SHA-256 of the route>/module.stderr (default $WAGI_LOG_DIR)")
 	flags.StringVar(&o.healthPath, "health-path", "/healthz", "`PATH` that answers 200 while the process lives, or off")
-	flags.StringVar(&o.readyPath, "ready-path", "/readyz", "`PATH` that answers 503 when the gateway ends, or off")
+	flags.StringVar(&o.readyPath, "ready-path", "/readyz", "`PATH` that answers 503 until all modules are compiled and when the gateway ends, or off")
 }
 
 // load reads the configuration that the flags name.
@@ -75,6 +75,7 @@ func (o *options) load() (*cgi.Config, error) {
 	}
 	cfg.Hostname = o.hostname
 	cfg.CompileCache = o.compileCache
+	cfg.Compiler = os.Getenv("WAGI_COMPILER")
 	cfg.HealthPath = o.healthPath
 	cfg.ReadyPath = o.readyPath
 	cfg.LogDir = o.logDir

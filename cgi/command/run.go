@@ -51,7 +51,10 @@ The exit status is that of the module, 134 if it traps, 128 and the number of th
 
 func (o *runOptions) run(ctx context.Context, args []string) error {
 	exitOnSignal()
-	cfg := guest.Config{Name: args[0], Entrypoint: o.entrypoint, Memory: uint64(o.memory) << 20, CompileCache: o.compileCache}
+	cfg := guest.Config{
+		Name: args[0], Entrypoint: o.entrypoint, Memory: uint64(o.memory) << 20,
+		CompileCache: o.compileCache, Compiler: os.Getenv("WAGI_COMPILER"), TempDir: tempDir(),
+	}
 	for _, dir := range o.dirs {
 		volume, err := parseDir(dir)
 		if err != nil {

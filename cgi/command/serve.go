@@ -138,14 +138,24 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 		serving.addresses = append(serving.addresses, l.url(s.scheme()))
 	}
 	control.serving.Store(serving)
-	o.observers.ready(true)
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve: %w", errors.Join(err, s.http.Close()))
-	case <-signals:
-		stopReloading()
-		o.observers.ready(false)
-		return s.drain(o.drainDelay, o.grace, signals)
+	loaded := make(chan error, 1)
+	go func() { loaded <- gateway.Wait(ctx) }()
+	for {
+		select {
+		case err := <-loaded:
+			if err != nil {
+				return err
+			}
+			debug.FreeOSMemory() // compiling takes much more than serving
+			o.observers.ready(true)
+			loaded = nil
+		case err := <-served:
+			return fmt.Errorf("serve: %w", errors.Join(err, s.http.Close()))
+		case <-signals:
+			stopReloading()
+			o.observers.ready(false)
+			return s.drain(o.drainDelay, o.grace, signals)
+		}
 	}
 }
 
@@ -187,7 +197,8 @@ func (o *serveOptions) load() (*cgi.Config, error) {
 	return cfg, nil
 }
 
-// start makes the gateway. A signal ends the process meanwhile: reading and compiling may take long and cannot be interrupted.
+// start makes the gateway, whose modules may still be compiled then. A signal ends the process meanwhile: reading may take long and
+// cannot be interrupted.
 func (o *serveOptions) start(ctx context.Context, watch *fileWatch, signals <-chan os.Signal) (*cgi.Reloader, error) {
 	var gateway *cgi.Reloader
 	started := make(chan error, 1)
@@ -204,7 +215,6 @@ func (o *serveOptions) start(ctx context.Context, watch *fileWatch, signals <-ch
 	case <-signals:
 		return nil, errors.New("ended by a signal while starting")
 	}
-	debug.FreeOSMemory() // compiling takes much more than serving
 	return gateway, nil
 }
 
@@ -289,7 +299,7 @@ func (s *server) drain(delay, grace time.Duration, signals <-chan os.Signal) err
 	case <-graceful.Done():
 	}
 	if s.http.Shutdown(graceful) == nil {
-		s.gateway.Close()
+		s.close(graceful)
 		return nil
 	}
 	log.L.Info("stopping the guests that still run")
@@ -300,6 +310,19 @@ func (s *server) drain(delay, grace time.Duration, signals <-chan os.Signal) err
 		_ = s.http.Close() // the process ends now: what a connection has to say about it helps nobody
 	}
 	return nil
+}
+
+// close frees the modules, unless one is compiled for too long: the process ends anyway.
+func (s *server) close(ctx context.Context) {
+	closed := make(chan struct{})
+	go func() {
+		s.gateway.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-ctx.Done():
+	}
 }
 
 // connectionLog takes what net/http has to say about single connections: a panic is news, a client's mistake is not.

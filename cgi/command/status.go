@@ -169,8 +169,11 @@ func (s *state) scheme() string {
 
 // why says why the gateway is not ready.
 func (s *state) why() string {
-	if s.Draining {
+	switch {
+	case s.Draining:
 		return "draining"
+	case s.Loading:
+		return "compiling modules"
 	}
 	return "starting"
 }
