@@ -1,6 +1,7 @@
 // Package images builds OCI images from plain files, without a container
 // engine: one index for linux/amd64 and linux/arm64, or the platforms that are
-// named, whose layers are the same because WebAssembly runs on all.
+// named, whose layers are the same because WebAssembly runs on all, but for one
+// with native code.
 //
 // What is built depends on the content and names of the files alone: equal
 // input gives equal bytes and digests, on every machine. The image's name is
@@ -12,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +34,8 @@ type Config struct {
 	// ends in "/" may be absent and is then empty in the image. Empty layers
 	// are left out.
 	Layers [][]string
+	// Native is a layer, the last one, that only the image for one architecture has. Default: none.
+	Native *Native
 	// Run is the execution part of the image's configuration: entrypoint,
 	// working directory, ports, labels.
 	Run v1.Config
@@ -40,6 +44,13 @@ type Config struct {
 	// Created is the time of the image and of every file in it, in whole
 	// seconds. Default: 1970-01-01 00:00:00 UTC.
 	Created time.Time
+}
+
+// Native is a layer with code for one architecture.
+type Native struct {
+	Architecture string // as GOARCH has it
+	Files        fs.FS  // where the paths are found
+	Paths        []string
 }
 
 // Build returns the index of the image. The compressed layers are files in the
@@ -61,19 +72,28 @@ func Build(ctx context.Context, scratch string, cfg Config) (v1.ImageIndex, erro
 		if len(paths) == 0 {
 			continue
 		}
-		layer, err := buildLayer(ctx, filepath.Join(scratch, fmt.Sprintf("layer-%d.tar.gz", i)), cfg, paths)
+		layer, err := addLayer(ctx, filepath.Join(scratch, fmt.Sprintf("layer-%d.tar.gz", i)), cfg, cfg.Files, paths)
 		if err != nil {
 			return nil, err
 		}
-		layers = append(layers, mutate.Addendum{Layer: layer, History: v1.History{
-			Created:   v1.Time{Time: cfg.Created},
-			CreatedBy: "add " + strings.Join(paths, " "),
-		}})
+		layers = append(layers, layer)
+	}
+	var native []mutate.Addendum
+	if cfg.Native != nil {
+		layer, err := addLayer(ctx, filepath.Join(scratch, "layer-native.tar.gz"), cfg, cfg.Native.Files, cfg.Native.Paths)
+		if err != nil {
+			return nil, err
+		}
+		native = append(native, layer)
 	}
 
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, platform := range cfg.Platforms {
-		image, err := buildImage(platform, cfg, layers)
+		own := layers
+		if cfg.Native != nil && cfg.Native.Architecture == platform.Architecture {
+			own = slices.Concat(layers, native)
+		}
+		image, err := buildImage(platform, cfg, own)
 		if err != nil {
 			return nil, fmt.Errorf("build image for %s: %w", platform, err)
 		}
@@ -83,6 +103,14 @@ func Build(ctx context.Context, scratch string, cfg Config) (v1.ImageIndex, erro
 		})
 	}
 	return index, nil
+}
+
+func addLayer(ctx context.Context, file string, cfg Config, files fs.FS, paths []string) (mutate.Addendum, error) {
+	layer, err := buildLayer(ctx, file, files, paths, cfg.Created)
+	return mutate.Addendum{Layer: layer, History: v1.History{
+		Created:   v1.Time{Time: cfg.Created},
+		CreatedBy: "add " + strings.Join(paths, " "),
+	}}, err
 }
 
 func buildImage(platform v1.Platform, cfg Config, layers []mutate.Addendum) (v1.Image, error) {

@@ -218,6 +218,36 @@ func TestCreated(t *testing.T) {
 	}
 }
 
+// Code for one architecture is in its image alone, as the last layer.
+func TestBuildNative(t *testing.T) {
+	cfg := programConfig
+	cfg.Native = &Native{Architecture: "arm64", Files: fstest.MapFS{"code/entry": {Data: []byte("native")}}, Paths: []string{"code"}}
+	for platform, image := range platformImages(t, build(t, cfg)) {
+		layers, err := image.Layers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := 3
+		if platform == "linux/arm64" {
+			want = 4
+		}
+		if len(layers) != want {
+			t.Fatalf("%s: got %d layers, want %d", platform, len(layers), want)
+		}
+		content, err := layers[want-1].Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := bytes.Contains(text, []byte("code/entry")); got != (want == 4) {
+			t.Errorf("%s: the last layer has the code: %v", platform, got)
+		}
+	}
+}
+
 func TestBuildRefuses(t *testing.T) {
 	dir := t.TempDir()
 	outside := filepath.Join(t.TempDir(), "outside")

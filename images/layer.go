@@ -3,7 +3,9 @@ package images
 import (
 	"compress/gzip"
 	"context"
+	"io/fs"
 	"os"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -11,14 +13,14 @@ import (
 )
 
 // buildLayer writes the paths as a compressed layer to file.
-func buildLayer(ctx context.Context, file string, cfg Config, paths []string) (v1.Layer, error) {
+func buildLayer(ctx context.Context, file string, files fs.FS, paths []string, mtime time.Time) (v1.Layer, error) {
 	f, err := os.Create(file)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	zw := gzip.NewWriter(f)
-	if err := writeTar(ctx, zw, cfg.Files, paths, cfg.Created); err != nil {
+	if err := writeTar(ctx, zw, files, paths, mtime); err != nil {
 		return nil, err
 	}
 	if err := zw.Close(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/containerd/log"
@@ -43,12 +44,17 @@ func Main() {
 		reapOrphans()
 	}
 	// Without a limit, or without cgroups, Go has none.
-	_, _ = memlimit.Set(memlimit.WithRatio(memoryShare))
+	_, _ = memlimit.Set(memlimit.WithRatio(memoryShare), memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, limitFromShim)))
 	// A guest that computes keeps a processor of Go's; requests and health checks need another.
 	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	root := rootCommand()
 	root.SetArgs(expandValues(root, os.Args[1:]))
 	os.Exit(report(root.Execute()))
+}
+
+// limitFromShim is the container's memory limit, in bytes, where the container does not see its cgroup.
+func limitFromShim() (uint64, error) {
+	return strconv.ParseUint(os.Getenv("WAGI_MEMORY_LIMIT"), 10, 64)
 }
 
 // report tells the user about err and returns the exit status for it.
@@ -96,7 +102,7 @@ A modules.toml names routes and the modules that serve them:
 	root.PersistentFlags().StringVar(&logging.format, "log-format", string(log.TextFormat), "text or json")
 	root.PersistentFlags().StringVar(&logging.level, "log-level", "info", "error, warning, info, debug")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return logging.apply() }
-	root.AddCommand(serveCommand("serve"), runCommand(), routesCommand(), checkCommand(), callCommand(), imageCommand(), statusCommand(), healthCommand(), versionCommand())
+	root.AddCommand(serveCommand("serve"), runCommand(), routesCommand(), checkCommand(), callCommand(), compileCommand(), generateCommand(), imageCommand(), statusCommand(), healthCommand(), versionCommand())
 	return root
 }
 

@@ -9,12 +9,14 @@ import (
 	"os/signal"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 
+	"containerd-shim-wagi-v1/cgi"
 	"containerd-shim-wagi-v1/images"
 )
 
@@ -46,7 +48,11 @@ command, or with --serve serves all paths with it.
 
 The image is for linux/amd64 and linux/arm64. It is written as an archive for
 "ctr image import", "nerdctl load", "docker load" and registry tools. Equal files
-give an equal archive; SOURCE_DATE_EPOCH sets the time in it (default 0).`,
+give an equal archive; SOURCE_DATE_EPOCH sets the time in it (default 0).
+
+With --precompile the image holds the modules' code for the processor that
+builds it as well: there a container starts without compiling, elsewhere as
+any other.`,
 		Example: `  wagi image build hello
   wagi image build hello -t registry.example/hello:v1 -o - | ctr image import -
   wagi image build --serve hello.wasm
@@ -64,6 +70,7 @@ give an equal archive; SOURCE_DATE_EPOCH sets the time in it (default 0).`,
 	flags.StringVarP(&b.output, "output", "o", "", "`FILE` to write, \"-\" for standard output (default: name of the image and .tar)")
 	flags.BoolVar(&b.serve, "serve", false, "serve all paths with MODULE")
 	flags.StringSliceVar(&b.platforms, "platform", nil, "`OS/ARCHITECTURE` of the image, such as wasi/wasm (repeatable; default linux/amd64 and linux/arm64)")
+	flags.BoolVar(&b.precompile, "precompile", false, "add compiled code for this processor")
 	flags.StringToStringVar(&b.labels, "label", nil, "`KEY=VALUE` of the image's configuration (repeatable)")
 	return cmd
 }
@@ -74,7 +81,11 @@ type imageBuild struct {
 	serve              bool
 	labels             map[string]string
 	platforms          []string
+	precompile         bool
 }
+
+// codeDir is where an image has its compiled code.
+const codeDir = "wagi-code"
 
 func (b *imageBuild) run(ctx context.Context, stdout, stderr io.Writer) error {
 	name, err := b.imageName()
@@ -107,11 +118,20 @@ func (b *imageBuild) build(ctx context.Context, scratch string, stderr io.Writer
 		return nil, err
 	}
 	defer source.files.Close()
+	entrypoint := source.entrypoint
+	var native *images.Native
+	if b.precompile {
+		entrypoint = append(entrypoint, "--compile-cache=/"+codeDir)
+		if native, err = source.native(ctx, scratch); err != nil {
+			return nil, err
+		}
+	}
 	return images.Build(ctx, scratch, images.Config{
 		Files:  source.files.FS(),
 		Layers: source.layers,
+		Native: native,
 		Run: v1.Config{
-			Entrypoint:   source.entrypoint,
+			Entrypoint:   entrypoint,
 			WorkingDir:   "/",
 			ExposedPorts: map[string]struct{}{"3000/tcp": {}},
 			Labels:       b.labels,
@@ -119,6 +139,31 @@ func (b *imageBuild) build(ctx context.Context, scratch string, stderr io.Writer
 		Platforms: platforms,
 		Created:   created,
 	})
+}
+
+// native compiles the modules of the files; nil: there are none.
+func (s *imageSource) native(ctx context.Context, scratch string) (*images.Native, error) {
+	if s.config == nil {
+		return nil, usageError{errors.New("--precompile is for images that serve: add --serve")}
+	}
+	dir, err := filepath.Abs(s.files.Name())
+	if err != nil {
+		return nil, err
+	}
+	local := cgi.Config{Limits: s.config.Limits, CompileCache: filepath.Join(scratch, "native", codeDir), TempDir: scratch}
+	for _, m := range s.config.Modules {
+		if file, err := cgi.ModuleFile(m.Module); err == nil && file != "" {
+			m.Module = filepath.Join(dir, file)
+			local.Modules = append(local.Modules, m)
+		}
+	}
+	if len(local.Modules) == 0 {
+		return nil, nil
+	}
+	if _, err := local.Precompile(ctx); err != nil {
+		return nil, err
+	}
+	return &images.Native{Architecture: runtime.GOARCH, Files: os.DirFS(filepath.Dir(local.CompileCache)), Paths: []string{codeDir}}, nil
 }
 
 func parsePlatforms(texts []string) (platforms []v1.Platform, err error) {

@@ -23,6 +23,7 @@ type imageSource struct {
 	files      *os.Root
 	layers     [][]string
 	entrypoint []string
+	config     *cgi.Config // of the gateway; nil: the image runs a WASI command
 }
 
 // source finds out what the image is built of. The caller closes its files.
@@ -61,7 +62,7 @@ func (b *imageBuild) project(stderr io.Writer) (*imageSource, error) {
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	return &imageSource{root, layers, []string{"/modules.toml"}}, nil
+	return &imageSource{root, layers, []string{"/modules.toml"}, config}, nil
 }
 
 // artifact is the modules of an artifact in a registry.
@@ -115,11 +116,12 @@ func (b *imageBuild) modules(dir string, names []string) (*imageSource, error) {
 			return nil, errors.Join(fmt.Errorf("module %q: %w", name, err), root.Close())
 		}
 	}
-	entrypoint := []string{"/" + names[0]}
+	source := &imageSource{root, [][]string{distinct(slices.Clone(names))}, []string{"/" + names[0]}, nil}
 	if b.serve {
-		entrypoint = []string{"--serve", "/" + names[0]}
+		source.entrypoint = []string{"--serve", "/" + names[0]}
+		source.config = &cgi.Config{Modules: []cgi.Module{{Route: "/...", Module: names[0]}}}
 	}
-	return &imageSource{root, [][]string{distinct(slices.Clone(names))}, entrypoint}, nil
+	return source, nil
 }
 
 // imageName is the name given or, without one, that of what the image is built of.
