@@ -72,16 +72,13 @@ func (b *bundle) rootfs() string {
 	return filepath.Join(b.path, b.spec.Root.Path)
 }
 
-// rewrite makes the gateway the container's process, unless it is a plain container.
-func (b *bundle) rewrite(k kind) error {
-	if k == plain {
-		return nil
-	}
+// rewrite makes the gateway the container's process. compiler is the socket where it asks for compiled code; empty: there is none.
+func (b *bundle) rewrite(k kind, compiler string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	config, err := rewriteSpec(b.config, &b.spec, k, self)
+	config, err := rewriteSpec(b.config, &b.spec, k, self, compiler)
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func TestClassify(t *testing.T) {
 
 func TestRewrite(t *testing.T) {
 	b := newBundle(t, specs.Spec{Process: &specs.Process{Args: []string{"/app.wasm", "--", "x"}}})
-	if err := b.rewrite(wasiFile); err != nil {
+	if err := b.rewrite(wasiFile, ""); err != nil {
 		t.Fatal(err)
 	}
 	again, err := openBundle(b.path)

@@ -27,9 +27,14 @@ import (
 const Runtime = "io.containerd.wagi.v1"
 
 // Main is the command containerd-shim-wagi-v1: start, delete, -info, -v, and without an action the server of the
-// task API. version is what -v prints. It exits with status 1 and one sentence on standard error when it fails.
-func Main(version string) {
+// task API. version is what -v prints, target is what the gateway compiles for: engine and processor. It exits with status 1 and
+// one sentence on standard error when it fails.
+func Main(version, target string) {
 	inv := parseInvocation(os.Args[1:])
+	if inv.action == confineAction {
+		fmt.Fprintln(os.Stderr, confine(inv.argument))
+		os.Exit(1)
+	}
 	if inv.version {
 		fmt.Println(version)
 		return
@@ -45,7 +50,7 @@ func Main(version string) {
 			return
 		}
 	}
-	registerService()
+	registerService(target)
 	shim.RunShim(context.Background(), lc)
 }
 
@@ -53,7 +58,7 @@ func Main(version string) {
 type invocation struct {
 	id, namespace, address string
 	debug, version         bool
-	action                 string
+	action, argument       string
 }
 
 // parseInvocation reads args without complaint: the library parses them again and reports what is wrong.
@@ -72,7 +77,7 @@ func parseInvocation(args []string) invocation {
 	}
 	flags.Bool("info", false, "")
 	_ = flags.Parse(args)
-	inv.action = flags.Arg(0)
+	inv.action, inv.argument = flags.Arg(0), flags.Arg(1)
 	return inv
 }
 

@@ -133,20 +133,22 @@ func mountedGateway(spec *specs.Spec) string {
 	return ""
 }
 
-// rewriteSpec gives config with the gateway binary self as the process of a container of kind k. Keys that are
-// unknown to us stay as they are.
-func rewriteSpec(config []byte, spec *specs.Spec, k kind, self string) ([]byte, error) {
+// rewriteSpec gives config with the gateway binary self as the process of a container of kind k, and with the socket compiler, if it
+// is not empty. Keys that are unknown to us stay as they are.
+func rewriteSpec(config []byte, spec *specs.Spec, k kind, self, compiler string) ([]byte, error) {
 	wagi := gatewayPath(spec.Mounts)
-	args, env := wasiArgs(wagi, spec.Process.Args), spec.Process.Env
+	args, env := wasiArgs(wagi, spec.Process.Args), slices.Clone(spec.Process.Env)
 	if k == gateway {
 		args = gatewayArgs(wagi, spec.Process.Args)
-		env = append(slices.Clone(env), gatewayEnv(env, spec.Process.Args)...)
+		env = append(env, gatewayEnv(env, spec.Process.Args)...)
 	}
-	mount := specs.Mount{
-		Destination: wagi,
-		Type:        "bind",
-		Source:      self,
-		Options:     []string{"bind", "ro", "nosuid", "nodev"},
+	added := []any{bindMount(self, wagi)}
+	if compiler != "" {
+		added = append(added, bindMount(compiler, wagi+".compiler"))
+		env = append(env, "WAGI_COMPILER="+wagi+".compiler")
+	}
+	if limit := memoryLimit(spec); limit > 0 {
+		env = append(env, fmt.Sprintf("WAGI_MEMORY_LIMIT=%d", limit))
 	}
 	return edit(config, func(doc map[string]any) error {
 		process, ok := doc["process"].(map[string]any)
@@ -155,9 +157,21 @@ func rewriteSpec(config []byte, spec *specs.Spec, k kind, self string) ([]byte, 
 		}
 		process["args"], process["env"] = args, env
 		mounts, _ := doc["mounts"].([]any)
-		doc["mounts"] = append(mounts, mount)
+		doc["mounts"] = append(mounts, added...)
 		return nil
 	})
+}
+
+// memoryLimit is that of the container in bytes, which not all containers see; 0: none.
+func memoryLimit(spec *specs.Spec) int64 {
+	if spec.Linux == nil || spec.Linux.Resources == nil || spec.Linux.Resources.Memory == nil || spec.Linux.Resources.Memory.Limit == nil {
+		return 0
+	}
+	return *spec.Linux.Resources.Memory.Limit
+}
+
+func bindMount(source, destination string) specs.Mount {
+	return specs.Mount{Destination: destination, Type: "bind", Source: source, Options: []string{"bind", "ro", "nosuid", "nodev"}}
 }
 
 // rewriteProcess gives the process of an exec with args instead of its own and with env added.

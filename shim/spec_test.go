@@ -38,7 +38,7 @@ func TestRewriteSpec(t *testing.T) {
 			if k != gateway || !known {
 				t.Fatalf("classifyCommand(%q) = %v, %v, want a gateway", spec.Process.Args, k, known)
 			}
-			rewritten, err := rewriteSpec(config, &spec, k, "/usr/local/bin/containerd-shim-wagi-v1")
+			rewritten, err := rewriteSpec(config, &spec, k, "/usr/local/bin/containerd-shim-wagi-v1", "/bundle/compiler")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,7 +69,7 @@ func TestRewriteKeepsUnknownFields(t *testing.T) {
 	if err := json.Unmarshal(config, &spec); err != nil {
 		t.Fatal(err)
 	}
-	rewritten, err := rewriteSpec(config, &spec, gateway, "/shim")
+	rewritten, err := rewriteSpec(config, &spec, gateway, "/shim", "")
 	if err != nil {
 		t.Fatal(err)
 	}

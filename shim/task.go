@@ -23,7 +23,7 @@ import (
 )
 
 // registerService makes the library's server serve our task service.
-func registerService() {
+func registerService(target string) {
 	registry.Register(&plugin.Registration{
 		Type:     plugins.TTRPCPlugin,
 		ID:       "task",
@@ -37,6 +37,10 @@ func registerService() {
 			if err != nil {
 				return nil, err
 			}
+			compilers, err := newCompilers(target)
+			if err != nil {
+				return nil, err
+			}
 			runc, err := task.NewTaskService(ic.Context, publisher.(shim.Publisher), sd.(shutdown.Service))
 			if err != nil {
 				return nil, err
@@ -45,7 +49,7 @@ func registerService() {
 			if err != nil {
 				return nil, err
 			}
-			return &service{runc, filepath.Dir(wd)}, nil
+			return &service{runc, filepath.Dir(wd), compilers}, nil
 		},
 	})
 }
@@ -53,18 +57,31 @@ func registerService() {
 // service is the task service of runc's shim, which sees WAGI containers as containers that run the gateway.
 type service struct {
 	taskapi.TTRPCTaskService
-	bundles string // directory of all bundles; the one that the shim was started in may be gone before the shim
+	bundles   string // directory of all bundles; the one that the shim was started in may be gone before the shim
+	compilers *compilers
 }
 
 // Create creates a container. A WAGI container's config.json is rewritten first.
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
-	if err := prepare(ctx, r); err != nil {
+	if err := s.prepare(ctx, r); err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	return s.TTRPCTaskService.Create(ctx, r)
+	created, err := s.TTRPCTaskService.Create(ctx, r)
+	if err != nil {
+		s.compilers.close(r.ID)
+	}
+	return created, err
 }
 
-func prepare(ctx context.Context, r *taskapi.CreateTaskRequest) error {
+// Delete removes a container or, with an ExecID, a process of it.
+func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
+	if r.ExecID == "" {
+		s.compilers.close(r.ID)
+	}
+	return s.TTRPCTaskService.Delete(ctx, r)
+}
+
+func (s *service) prepare(ctx context.Context, r *taskapi.CreateTaskRequest) error {
 	b, err := openBundle(r.Bundle)
 	if err != nil {
 		return err
@@ -87,7 +104,18 @@ func prepare(ctx context.Context, r *taskapi.CreateTaskRequest) error {
 	if r.Stdout, r.Stderr, err = separate(r.Stdout, r.Stderr); err != nil {
 		return err
 	}
-	return b.rewrite(kind)
+	if kind == plain {
+		return nil
+	}
+	compiler, err := s.compilers.open(r.ID, b.path)
+	if err != nil {
+		return err
+	}
+	if err := b.rewrite(kind, compiler); err != nil {
+		s.compilers.close(r.ID)
+		return err
+	}
+	return nil
 }
 
 // Exec adds a process to a container. In a WAGI container "wagi" and WebAssembly files are run by the gateway binary.

@@ -266,7 +266,7 @@ func (c *client) run(stdin []byte, args ...string) ([]byte, error) {
 	flags := []string{"-namespace", c.ns, "-address", c.grpc(), "-publish-binary", "/usr/bin/containerd", "-id", c.id}
 	cmd := exec.CommandContext(ctx, machine.Out("containerd-shim-wagi-v1"), append(flags, args...)...)
 	cmd.Dir = c.bundle()
-	cmd.Env = append(os.Environ(), "TTRPC_ADDRESS="+c.ttrpc(), "GRPC_ADDRESS="+c.grpc(), "NAMESPACE="+c.ns, "MAX_SHIM_VERSION=2", "TMPDIR="+c.temp())
+	cmd.Env = append(os.Environ(), "TTRPC_ADDRESS="+c.ttrpc(), "GRPC_ADDRESS="+c.grpc(), "NAMESPACE="+c.ns, "MAX_SHIM_VERSION=2", "TMPDIR="+c.temp(), "WAGI_CODE_CACHE="+c.code())
 	cmd.Stdin = bytes.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -524,7 +524,7 @@ func TestImage(t *testing.T) {
 		d.ctr(t, "image", "import", path)
 		d.ctr(t, append(append([]string{"run", "--runtime", wagi}, background...), "docker.io/library/upload:latest", "upload")...)
 		client := browser(network(d.pid(t, "upload")))
-		want(t, client, home+"healthz", "OK")
+		ready(t, client)
 		body := strings.Repeat("\x00\xffbinary\r\n\r\n", 100_000)
 		request, err := http.NewRequest("PUT", home+"files/one", strings.NewReader(body))
 		if err != nil {

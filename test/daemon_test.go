@@ -127,7 +127,7 @@ address = "%[3]s"
 func (d *daemon) socket() string { return d.dir + "/c" }
 
 func (d *daemon) env() []string {
-	return append(os.Environ(), "PATH="+d.path, "TMPDIR="+d.temp())
+	return append(os.Environ(), "PATH="+d.path, "TMPDIR="+d.temp(), "WAGI_CODE_CACHE="+d.code())
 }
 
 func (d *daemon) awaitSocket(t *testing.T) {

@@ -37,6 +37,9 @@ func newWorkspace(t *testing.T) workspace {
 
 func (w workspace) temp() string { return w.dir + "/tmp" }
 
+// code is where the node keeps compiled code.
+func (w workspace) code() string { return w.dir + "/code" }
+
 // remove deletes what containerd and runc keep for a namespace even when it is empty. Processes are left
 // only by a test that has failed.
 func (w workspace) remove(t *testing.T) {

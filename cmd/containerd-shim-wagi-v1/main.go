@@ -17,5 +17,5 @@ func main() {
 		command.Main()
 		return
 	}
-	shim.Main(command.Version())
+	shim.Main(command.Version(), command.Target())
 }

@@ -101,6 +101,7 @@ func initialize() (int, error) {
 		return 0, fmt.Errorf("loopback interface: %w", err)
 	}
 	cmd := again(stageTests)
+	cmd.Env = append(cmd.Env, "WAGI_CODE_CACHE=/run/wagi-code") // of the shims, unless a test says otherwise
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
