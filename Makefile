@@ -20,7 +20,7 @@ TARBALL_amd64 := containerd-shim-wagi-v1-linux-x86_64
 TARBALL_arm64 := containerd-shim-wagi-v1-linux-aarch64
 SBOM := go -C images/installer/sbom tool cyclonedx-gomod
 
-.PHONY: help build images javascript clang run test unit e2e e2e-cri bench dist lint install clean packages out/containerd-shim-wagi-v1 out/wagi out/installer
+.PHONY: help build images javascript run test unit e2e e2e-cri bench bench-go bench-programs dist lint install clean packages packages-clang out/containerd-shim-wagi-v1 out/wagi out/installer
 
 help: ## this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -56,7 +56,7 @@ out/images/javascript/javascript.wasm: images/javascript/build.sh images/javascr
 	images/javascript/build.sh out/quickjs-$(QUICKJS) $@
 
 # QuickJS is from Debian 13. apt reads a list and keeps a state of its own, so that those of the machine stay as they are.
-out/quickjs-$(QUICKJS): | clang
+out/quickjs-$(QUICKJS): | packages-clang
 	rm -rf $@.tmp && mkdir -p $@.tmp/apt/partial $@.tmp/lists/partial
 	echo 'deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main' >$@.tmp/sources.list
 	cd $@.tmp && printf '%s "%s";\n' Dir::Etc::SourceList "$$PWD/sources.list" Dir::Etc::SourceParts /dev/null \
@@ -64,11 +64,6 @@ out/quickjs-$(QUICKJS): | clang
 	cd $@.tmp && export APT_CONFIG="$$PWD/apt.conf" && apt-get update -q && apt-get source -q --download-only quickjs=$(QUICKJS)-1
 	cd $@.tmp && tar -xf quickjs_*.orig.tar.xz --strip-components=1 && rm -rf apt apt.conf lists sources.list quickjs_*
 	mv $@.tmp $@
-
-clang:
-	@dpkg -s clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32 xz-utils >/dev/null 2>&1 || { \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
-			clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32 xz-utils; }
 
 FORCE:
 
@@ -86,7 +81,11 @@ e2e: packages build images javascript $(CONTAINERDS) out/cni out/busybox ## the 
 e2e-cri: packages build out/containerd-1.7 out/containerd-2.4 out/cni out/busybox ## pods alone: what CRI asks of a runtime, beside runc's own shim
 	E2E=1 go test -count=1 -timeout 20m -parallel 6 ./test/cri
 
-bench: javascript ## the engine's benchmarks, six runs each, for benchstat
+bench: packages build javascript bench-programs out/containerd-2.4 ## the gateway beside other servers and engines: the table of targets, and test/bench/servers.svg
+	go -C test/bench vet ./...
+	out/bench/bench -plot test/bench/servers.svg
+
+bench-go: javascript ## the engine's benchmarks, six runs each, for benchstat
 	go test -run '^$$' -bench . -count 6 ./cgi/...
 
 lint: ## gofmt, go vet, staticcheck, the layers, go.mod
@@ -128,6 +127,16 @@ packages:
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
 	fi
 
+# What compiles C to WebAssembly, and unpacks sources.
+packages-clang:
+	@missing=; for need in bin/xz:xz-utils bin/clang-19:clang-19 bin/wasm-ld-19:lld-19 include/wasm32-wasi/stdio.h:wasi-libc \
+			lib/llvm-19/lib/clang/19/lib/wasi/libclang_rt.builtins-wasm32.a:libclang-rt-19-dev-wasm32; do \
+		[ -e /usr/$${need%%:*} ] || missing+=" $${need##*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
+	fi
+
 # Debian's containerd is unpacked, not installed: installing it would start a service and replace other engines.
 out/containerd-1.6:
 	rm -rf $@.tmp && mkdir -p $@.tmp
@@ -150,3 +159,21 @@ out/containerd-2.4: test/containerd-2.4/go.mod test/containerd-2.4/go.sum
 
 out/cni: test/cni/go.mod test/cni/go.sum
 	CGO_ENABLED=0 GOBIN=$(CURDIR)/$@ go -C test/cni install -trimpath tool && touch $@
+
+# What make bench compares: guests, the same program for servers that fork, and those servers.
+BENCH_GUESTS := hello body sleep compute
+
+bench-programs: packages-clang out/bench/debian
+	for guest in $(BENCH_GUESTS); do clang-19 --target=wasm32-wasi -O2 -mbulk-memory -s -o out/bench/$$guest.wasm test/bench/guests/$$guest.c; done
+	GOOS=wasip1 GOARCH=wasm go build -trimpath -ldflags='-s -w' -o out/bench/go.wasm test/bench/guests/hello/main.go
+	gcc -O2 -o out/bench/hello.cgi test/bench/guests/hello.c
+	CGO_ENABLED=0 go -C test/bench build -trimpath -o $(CURDIR)/out/bench/nethttp ./hello
+	go -C test/bench build -trimpath -o $(CURDIR)/out/bench/ . ./peer
+
+# Unpacked, not installed: nothing of the machine changes.
+out/bench/debian:
+	rm -rf $@.tmp && mkdir -p $@.tmp
+	apt-cache show apache2-bin >/dev/null 2>&1 || apt-get update -q
+	cd $@.tmp && apt-get download -q apache2-bin libapr1 libaprutil1 libexpat1 nginx fcgiwrap libfcgi0ldbl wrk libluajit-5.1-2
+	cd $@.tmp && for package in *.deb; do dpkg -x $$package .; done && rm *.deb
+	mv $@.tmp $@
