@@ -130,58 +130,55 @@ func (x *exchange) report(err error) {
 // run runs one script. It returns the local redirect that the script asks for, if any.
 func (x *exchange) run() (redirect string, err error) {
 	m := x.route.module
-	ctx, cancel := context.WithCancelCause(x.r.Context())
-	defer cancel(nil)
-	if m.Timeout > 0 {
-		timer := time.AfterFunc(m.Timeout-time.Since(x.begun), func() { cancel(errTimeout) })
-		defer timer.Stop()
-	}
-	out := &response{w: x.w, ctx: ctx, cancel: cancel, limit: m.MaxOutput, incoming: x.incoming}
-	defer x.unblock(ctx, out)()
+	life := &lifetime{request: x.r.Context(), begun: x.begun, timeout: m.Timeout}
+	defer life.close()
+	out := &response{w: x.w, life: life, limit: m.MaxOutput, incoming: x.incoming, reads: x.r.ContentLength != 0}
+	defer out.release()
 
-	if err := x.openBody(ctx, cancel); err != nil {
+	if err := x.openBody(life, out); err != nil {
 		return "", err
 	}
 	defer x.body.Close()
-	if err := m.acquire(ctx, x.route.metrics); err != nil {
-		return "", x.cause(ctx, err)
+	if err := m.acquire(life, x.route.metrics); err != nil {
+		return "", x.cause(life, err)
 	}
 	defer m.release()
-	return x.call(ctx, out)
+	return x.call(life, out)
 }
 
 // cause is why ctx ended or, while it has not, err.
 func (x *exchange) cause(ctx context.Context, err error) error {
-	var f *failure
-	switch cause := context.Cause(ctx); {
-	case cause == nil:
+	if ctx.Err() == nil {
 		return err
-	case errors.As(cause, &f): // ours; net/http ends a request as well when a read from its client fails
+	}
+	// Ours, perhaps: net/http ends a request as well when a read from its client fails.
+	if cause, ok := errors.AsType[*failure](context.Cause(ctx)); ok {
 		return cause
 	}
 	return errEnded
 }
 
 // openBody prepares the body for the first script; those of local redirects have none.
-func (x *exchange) openBody(ctx context.Context, cancel context.CancelCauseFunc) (err error) {
+func (x *exchange) openBody(life *lifetime, out *response) (err error) {
 	if x.redirects > 0 || x.r.ContentLength == 0 {
 		x.body = &body{Reader: http.NoBody}
 		return nil
 	}
+	out.guard()
 	src := io.Reader(x.r.Body)
 	if x.incoming != nil {
 		src = x.incoming
 	}
-	client := newClientBody(ctx, cancel, src, x.g.config.BodyTimeout)
+	client := newClientBody(life, life.cancel, src, x.g.config.BodyTimeout)
 	x.body, err = openBody(client, x.r.ContentLength, x.route.module.MaxBody, x.g.config.TempDir)
 	if err != nil || x.body.live == nil {
 		client.stop()
 	}
 	switch {
-	case err != nil && context.Cause(ctx) == errTimeout:
+	case err != nil && context.Cause(life) == errTimeout:
 		return errBodySlow
 	case err != nil:
-		return x.cause(ctx, err)
+		return x.cause(life, err)
 	}
 	return nil
 }
@@ -244,27 +241,4 @@ func (x *exchange) timed(ctx context.Context, call *guest.Call) error {
 		metrics.memory.Observe(float64(call.Memory))
 	}
 	return err
-}
-
-// unblock makes reads from and writes to the client fail once ctx ends, so that no guest outlives it in one.
-// The function it returns ends that and waits until it has.
-func (x *exchange) unblock(ctx context.Context, out *response) (end func()) {
-	done := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(done)
-		client := http.NewResponseController(x.w)
-		past := time.Unix(1, 0)
-		if x.r.ContentLength != 0 {
-			x.incoming.spoil()
-			_ = client.SetReadDeadline(past) // what fails is a writer without deadlines: that of a test
-		}
-		if out.sent.Load() {
-			_ = client.SetWriteDeadline(past)
-		}
-	})
-	return func() {
-		if !stop() {
-			<-done
-		}
-	}
 }

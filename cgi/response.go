@@ -22,6 +22,9 @@ const (
 	// A response's body is held back until it is this long or this old, so that a guest that fails early gives a clean error.
 	holdBytes = 16 << 10
 	holdTime  = 10 * time.Millisecond
+
+	// unsentBytes of a body are not written to the client before the handler returns: net/http has a buffer for them.
+	unsentBytes = 2 << 10
 )
 
 // head is the head of a CGI response, RFC 3875 §6.2.
@@ -123,11 +126,12 @@ func (h *head) bodyAllowed() bool {
 // response turns what a guest prints into the response: the guest's standard output.
 type response struct {
 	w        http.ResponseWriter
-	ctx      context.Context
-	cancel   context.CancelCauseFunc // stops the guest
-	limit    int64                   // bytes; negative: none
-	incoming *incoming               // the request's body, as in exchange
-	sent     atomic.Bool             // the head is on its way to the client: the status can no longer change
+	life     *lifetime   // of the guest
+	limit    int64       // bytes; negative: none
+	incoming *incoming   // the request's body, as in exchange
+	reads    bool        // the guest may be reading from the client
+	sent     atomic.Bool // the head is on its way to the client: the status can no longer change
+	unguard  func()      // nil: guard was not called
 
 	mu      sync.Mutex
 	size    int64       // guarded by mu: bytes printed
@@ -144,16 +148,16 @@ type response struct {
 func (o *response) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.ctx.Err() != nil {
-		return 0, context.Cause(o.ctx)
+	if o.life.Err() != nil {
+		return 0, context.Cause(o.life)
 	}
 	if o.size += int64(len(p)); o.limit >= 0 && o.size > o.limit {
-		o.cancel(errOutput)
+		o.life.cancel(errOutput)
 		return 0, errOutput
 	}
 	err := o.add(p)
 	if err != nil {
-		o.cancel(err)
+		o.life.cancel(err)
 		return 0, err
 	}
 	return len(p), nil
@@ -236,12 +240,12 @@ func (o *response) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.waiting = false
-	if o.ended || o.ctx.Err() != nil {
+	if o.ended || o.life.Err() != nil {
 		return
 	}
 	if !o.sent.Load() {
 		if err := o.send(); err != nil {
-			o.cancel(err)
+			o.life.cancel(err)
 			return
 		}
 	}
@@ -252,8 +256,11 @@ func (o *response) flush() {
 // send sends the head and what is held back of the body.
 func (o *response) send() error {
 	o.sent.Store(true)
-	if o.ctx.Err() != nil { // after the store: whoever ended ctx has seen it, or is seen here
-		return context.Cause(o.ctx)
+	if !o.ended || len(o.held) > unsentBytes {
+		o.guard()
+	}
+	if o.life.Err() != nil { // after the store: whoever ended life has seen it, or is seen here
+		return context.Cause(o.life)
 	}
 	header := o.w.Header()
 	for name, values := range o.head.header {
@@ -320,5 +327,38 @@ func (o *response) stop() {
 	o.ended = true
 	if o.timer != nil {
 		o.timer.Stop()
+	}
+}
+
+// guard makes reads from and writes to the client fail once the guest's life ends, so that no guest outlives it in one.
+// It must be called before the first of them.
+func (o *response) guard() {
+	if o.unguard != nil {
+		return
+	}
+	done := make(chan struct{})
+	stop := context.AfterFunc(o.life, func() {
+		defer close(done)
+		client := http.NewResponseController(o.w)
+		past := time.Unix(1, 0)
+		if o.reads {
+			o.incoming.spoil()
+			_ = client.SetReadDeadline(past) // what fails is a writer without deadlines: that of a test
+		}
+		if o.sent.Load() {
+			_ = client.SetWriteDeadline(past)
+		}
+	})
+	o.unguard = func() {
+		if !stop() {
+			<-done
+		}
+	}
+}
+
+// release ends the guard. The guest has ended.
+func (o *response) release() {
+	if o.unguard != nil {
+		o.unguard()
 	}
 }

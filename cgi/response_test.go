@@ -27,10 +27,10 @@ func FuzzResponse(f *testing.F) {
 
 // printTo prints to a response and says what became of it: the error, or the redirect, or status, fields and body.
 func printTo(t *testing.T, pieces ...string) []string {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
+	life := &lifetime{request: context.Background()}
+	defer life.close()
 	w := httptest.NewRecorder()
-	out := &response{w: w, ctx: ctx, cancel: cancel, limit: -1}
+	out := &response{w: w, life: life, limit: -1}
 	for _, piece := range pieces {
 		if _, err := out.Write([]byte(piece)); err != nil {
 			out.abandon()

@@ -1,0 +1,96 @@
+package cgi
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// lifetime is the context of a script: it ends with the request, at the timeout or by cancel. As most scripts have ended before
+// anybody waits for that, the timer and all else that waiting takes are made by the first Done; before it, Err looks.
+// The script's own end is close.
+type lifetime struct {
+	request context.Context
+	begun   time.Time
+	timeout time.Duration // after begun; 0 and negative: none
+
+	over    atomic.Bool // cause is set
+	awaited atomic.Pointer[awaited]
+	mu      sync.Mutex // is held while one of these is set
+	cause   error
+}
+
+// awaited is a lifetime for those who wait.
+type awaited struct {
+	context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer // nil: no timeout
+}
+
+// cancel ends the script. It does nothing if something else has.
+func (l *lifetime) cancel(cause error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a := l.awaited.Load(); a != nil {
+		a.cancel(cause)
+	} else if !l.over.Load() && l.request.Err() == nil {
+		l.cause = cause
+		l.over.Store(true)
+	}
+}
+
+// close frees what waiting took.
+func (l *lifetime) close() {
+	l.cancel(nil)
+	if a := l.awaited.Load(); a != nil && a.timer != nil {
+		a.timer.Stop()
+	}
+}
+
+// Err is part of [context.Context].
+func (l *lifetime) Err() error {
+	if a := l.awaited.Load(); a != nil {
+		return a.Err()
+	}
+	if l.timeout > 0 && time.Since(l.begun) >= l.timeout {
+		l.cancel(errTimeout)
+	}
+	if l.over.Load() {
+		return context.Canceled
+	}
+	return l.request.Err()
+}
+
+// Done is part of [context.Context].
+func (l *lifetime) Done() <-chan struct{} { return l.await().Done() }
+
+// Value is part of [context.Context]. By it a derived context, and [context.Cause], find what Done has made.
+func (l *lifetime) Value(key any) any { return l.await().Value(key) }
+
+// Deadline is part of [context.Context]. The timeout is no deadline: its cause is errTimeout.
+func (l *lifetime) Deadline() (time.Time, bool) { return l.request.Deadline() }
+
+func (l *lifetime) await() *awaited {
+	if a := l.awaited.Load(); a != nil {
+		return a
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a := l.awaited.Load(); a != nil {
+		return a
+	}
+	a := &awaited{}
+	switch {
+	case l.over.Load():
+		a.Context, a.cancel = context.WithCancelCause(context.WithoutCancel(l.request))
+		a.cancel(l.cause)
+	default:
+		a.Context, a.cancel = context.WithCancelCause(l.request)
+		if l.timeout > 0 {
+			a.timer = time.AfterFunc(l.timeout-time.Since(l.begun), func() { a.cancel(errTimeout) })
+		}
+	}
+	l.awaited.Store(a)
+	return a
+}
