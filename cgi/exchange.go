@@ -139,10 +139,10 @@ func (x *exchange) run() (redirect string, err error) {
 		return "", err
 	}
 	defer x.body.Close()
-	if err := m.acquire(life, x.route.metrics); err != nil {
+	if err := m.slots.acquire(life, x.route.metrics); err != nil {
 		return "", x.cause(life, err)
 	}
-	defer m.release()
+	defer m.slots.release()
 	return x.call(life, out)
 }
 

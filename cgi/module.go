@@ -36,8 +36,7 @@ type module struct {
 	logDir    string   // Config.LogDir
 	env       []string // configured variables, less those that the gateway sets
 	headerEnv []string // the same named HTTP_: fields of a request go first
-	slots     chan struct{}
-	queued    atomic.Int64
+	slots     *slots   // for guests; nil: no limit
 }
 
 // maxModule bounds the file of a module: the engine cannot address more code.
@@ -163,7 +162,7 @@ func newModule(cfg *Config, configured Module) (*module, error) {
 	}
 	m.own = newRoute(m.Route, m.Entrypoint, m)
 	if m.MaxConcurrency > 0 {
-		m.slots = make(chan struct{}, m.MaxConcurrency)
+		m.slots = newSlots(m.MaxConcurrency, m.Queue)
 	}
 	volumes := slices.Clone(m.Volumes)
 	for i := range volumes {
@@ -351,36 +350,4 @@ func (m *module) setEnvironment(common []string) error {
 		}
 	}
 	return nil
-}
-
-// acquire waits for a free guest. The caller calls release.
-func (m *module) acquire(ctx context.Context, metrics *routeMetrics) error {
-	if m.slots == nil {
-		return nil
-	}
-	select {
-	case m.slots <- struct{}{}:
-		return nil
-	default:
-	}
-	defer m.queued.Add(-1)
-	if m.queued.Add(1) > int64(m.Queue) {
-		return errBusy
-	}
-	if metrics != nil {
-		metrics.queued.Inc()
-		defer metrics.queued.Dec()
-	}
-	select {
-	case m.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func (m *module) release() {
-	if m.slots != nil {
-		<-m.slots
-	}
 }
