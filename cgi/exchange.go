@@ -158,10 +158,12 @@ func (x *exchange) cause(ctx context.Context, err error) error {
 	return errEnded
 }
 
+var noBody = &body{Reader: http.NoBody}
+
 // openBody prepares the body for the first script; those of local redirects have none.
 func (x *exchange) openBody(life *lifetime, out *response) (err error) {
 	if x.redirects > 0 || x.r.ContentLength == 0 {
-		x.body = &body{Reader: http.NoBody}
+		x.body = noBody
 		return nil
 	}
 	out.guard()

@@ -3,7 +3,6 @@ package cgi
 import (
 	"encoding/binary"
 	"encoding/hex"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -11,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // target is the request-target as the client sent it, nothing decoded or normalised.
@@ -82,11 +82,13 @@ func newServer(r *http.Request, hostname string) server {
 	if r.TLS != nil {
 		s = server{scheme: "https", port: "443"}
 	}
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
-		s.port = strconv.Itoa(local.Port)
+	if _, port := splitHost(r.Host); port == "" {
+		if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+			s.port = strconv.Itoa(local.Port)
+		}
 	}
 	s.name = "localhost"
-	for _, host := range []string{hostname, r.Host} {
+	for _, host := range [...]string{hostname, r.Host} {
 		name, port := splitHost(host)
 		if name != "" {
 			s.name = name
@@ -114,7 +116,27 @@ var metaVariables = []string{
 	"SERVER_PROTOCOL", "SERVER_SOFTWARE", "X_FULL_URL", "X_MATCHED_ROUTE", "X_RAW_PATH_INFO",
 }
 
-// environment is what a script finds in its environment: the module's own variables, then those of RFC 3875 §4.1 and of WAGI.
+// environment is what a script finds in its environment: NAME=value each, all in one piece of memory.
+type environment struct {
+	list []string
+	text strings.Builder
+}
+
+// add adds a variable, given as NAME= and what its value consists of.
+func (e *environment) add(pieces ...string) {
+	start := e.text.Len()
+	for _, piece := range pieces {
+		e.text.WriteString(piece)
+	}
+	e.list = append(e.list, e.text.String()[start:])
+}
+
+// has says whether a variable, given as NAME=, is among those from first on.
+func (e *environment) has(first int, name string) bool {
+	return slices.ContainsFunc(e.list[first:], func(v string) bool { return strings.HasPrefix(v, name) })
+}
+
+// environment has the module's own variables, then those of RFC 3875 §4.1 and of WAGI.
 func (x *exchange) environment() ([]string, error) {
 	rt := x.route
 	decoded := decodePath(x.pathInfo)
@@ -122,32 +144,30 @@ func (x *exchange) environment() ([]string, error) {
 		return nil, errPathInfo
 	}
 	remote := remoteHost(x.r.RemoteAddr)
-	env := make([]string, 0, len(rt.module.env)+len(metaVariables)+len(x.r.Header)+2)
-	env = append(env, rt.module.env...)
-	env = append(env,
-		"AUTH_TYPE=",
-		"GATEWAY_INTERFACE=CGI/1.1",
-		"PATH_INFO="+decoded,
-		"PATH_TRANSLATED="+decoded,
-		"QUERY_STRING="+x.target.query,
-		"REMOTE_ADDR="+remote,
-		"REMOTE_HOST="+remote,
-		"REMOTE_USER=",
-		"REQUEST_METHOD="+x.method,
-		"SCRIPT_NAME="+rt.script,
-		"SERVER_NAME="+x.server.name,
-		"SERVER_PORT="+x.server.port,
-		"SERVER_PROTOCOL="+x.r.Proto,
-		"SERVER_SOFTWARE=WAGI/1",
-		"X_FULL_URL="+x.server.scheme+"://"+x.server.name+":"+x.server.port+x.target.String(),
-		"X_MATCHED_ROUTE="+rt.text,
-		"X_RAW_PATH_INFO="+x.pathInfo,
-		"CONTENT_TYPE="+x.contentType(),
-	)
+	var env environment
+	env.list = make([]string, 0, len(rt.module.env)+len(metaVariables)+len(x.r.Header)+2+len(rt.module.headerEnv))
+	env.text.Grow(1 << 10) // all but large requests
+	env.list = append(env.list, rt.module.env...)
+	env.list = append(env.list, "AUTH_TYPE=", "GATEWAY_INTERFACE=CGI/1.1", "REMOTE_USER=", "SERVER_SOFTWARE=WAGI/1")
+	env.add("PATH_INFO=", decoded)
+	env.add("PATH_TRANSLATED=", decoded)
+	env.add("QUERY_STRING=", x.target.query)
+	env.add("REMOTE_ADDR=", remote)
+	env.add("REMOTE_HOST=", remote)
+	env.add("REQUEST_METHOD=", x.method)
+	env.add("SCRIPT_NAME=", rt.script)
+	env.add("SERVER_NAME=", x.server.name)
+	env.add("SERVER_PORT=", x.server.port)
+	env.add("SERVER_PROTOCOL=", x.r.Proto)
+	env.add("X_FULL_URL=", x.server.scheme, "://", x.server.name, ":", x.server.port, x.target.String())
+	env.add("X_MATCHED_ROUTE=", rt.text)
+	env.add("X_RAW_PATH_INFO=", x.pathInfo)
+	env.add("CONTENT_TYPE=", x.contentType())
 	if x.body.length > 0 { // RFC 3875 §4.1.2: absent when there is no body
-		env = append(env, "CONTENT_LENGTH="+strconv.FormatInt(x.body.length, 10))
+		env.add("CONTENT_LENGTH=", strconv.FormatInt(x.body.length, 10))
 	}
-	return x.appendHeader(env, rt.module.headerEnv), nil
+	x.addHeader(&env, rt.module.headerEnv)
+	return env.list, nil
 }
 
 // contentType is the type of the request's body, RFC 3875 §4.1.3. A local redirect has dropped the body.
@@ -158,32 +178,33 @@ func (x *exchange) contentType() string {
 	return headerValue("CONTENT_TYPE", x.r.Header["Content-Type"])
 }
 
-// appendHeader adds the HTTP_ variables, RFC 3875 §4.1.18: those of the request, then the configured ones that it lacks.
-func (x *exchange) appendHeader(env, configured []string) []string {
-	first := len(env)
-	seen := func(prefix string) bool {
-		return slices.ContainsFunc(env[first:], func(e string) bool { return strings.HasPrefix(e, prefix) })
-	}
+// addHeader adds the HTTP_ variables, RFC 3875 §4.1.18: those of the request, then the configured ones that it lacks.
+func (x *exchange) addHeader(env *environment, configured []string) {
+	first := len(env.list)
 	if x.r.Host != "" {
-		env = append(env, "HTTP_HOST="+x.r.Host)
+		env.add("HTTP_HOST=", x.r.Host)
 	}
-	env = append(env, "HTTP_X_REQUEST_ID="+x.id)
-	for _, field := range slices.Sorted(maps.Keys(x.r.Header)) {
+	env.add("HTTP_X_REQUEST_ID=", x.id)
+	fields := make([]string, 0, len(x.r.Header))
+	for field := range x.r.Header {
+		fields = append(fields, field)
+	}
+	slices.Sort(fields)
+	for _, field := range fields {
 		name := variableName(field)
 		if hidden(name) || name == "X_REQUEST_ID" || x.redirects > 0 && strings.HasPrefix(name, "CONTENT_") {
 			continue
 		}
 		// A_B sorts behind A-B: it cannot take the place of a field that a proxy in front has set.
-		if prefix := "HTTP_" + name + "="; !strings.Contains(field, "_") || !seen(prefix) {
-			env = append(env, prefix+headerValue(name, x.r.Header[field]))
+		if !strings.Contains(field, "_") || !env.has(first, "HTTP_"+name+"=") {
+			env.add("HTTP_", name, "=", headerValue(name, x.r.Header[field]))
 		}
 	}
 	for _, e := range configured {
-		if name, _, _ := strings.Cut(e, "="); !seen(name + "=") {
-			env = append(env, e)
+		if name, _, _ := strings.Cut(e, "="); !env.has(first, name+"=") {
+			env.list = append(env.list, e)
 		}
 	}
-	return env
 }
 
 // hidden names the fields that no script sees: credentials, RFC 3875 §9.2, what concerns this connection alone,
@@ -197,7 +218,12 @@ func hidden(name string) bool {
 }
 
 func variableName(field string) string {
-	return strings.ReplaceAll(strings.ToUpper(field), "-", "_")
+	return strings.Map(func(c rune) rune {
+		if c == '-' {
+			return '_'
+		}
+		return unicode.ToUpper(c)
+	}, field)
 }
 
 // headerValue combines the values of a repeated field, RFC 9110 §5.3. As in WAGI, a value that is not ASCII text is not passed on.

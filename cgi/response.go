@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,6 +48,7 @@ func parseHead(b []byte) (*head, error) {
 		return nil, errHeadEncoding
 	}
 	h := &head{header: http.Header{}}
+	var connection []string // fields of that name
 	text := strings.TrimLeft(strings.ReplaceAll(string(b), "\r", ""), "\n")
 	if line, rest, _ := strings.Cut(text, "\n"); strings.HasPrefix(line, "HTTP/") {
 		_, status, _ := strings.Cut(line, " ")
@@ -68,13 +70,17 @@ func parseHead(b []byte) (*head, error) {
 			if err := h.setStatus(value); err != nil {
 				return nil, err
 			}
+		case "Connection":
+			connection = append(connection, value)
 		case "Content-Type", "Location":
 			h.header.Set(name, value)
 		default:
-			h.header.Add(name, value)
+			if !slices.Contains(framing, name) {
+				h.header.Add(name, value)
+			}
 		}
 	}
-	return h, h.complete()
+	return h, h.complete(connection)
 }
 
 // setStatus takes the first word of a Status field, RFC 3875 §6.3.3.
@@ -91,8 +97,8 @@ func (h *head) setStatus(value string) error {
 	return nil
 }
 
-// complete tells the kinds of responses apart, RFC 3875 §6.2, and drops what is the gateway's to say.
-func (h *head) complete() error {
+// complete tells the kinds of responses apart, RFC 3875 §6.2, and drops the fields that the script meant for the connection.
+func (h *head) complete(connection []string) error {
 	location := h.header.Get("Location")
 	switch {
 	case location != "" && h.status == 0 && location[0] == '/':
@@ -104,13 +110,10 @@ func (h *head) complete() error {
 	case h.status == 0:
 		return errNoHead
 	}
-	for _, connection := range h.header["Connection"] {
-		for name := range strings.SplitSeq(connection, ",") {
+	for _, names := range connection {
+		for name := range strings.SplitSeq(names, ",") {
 			h.header.Del(strings.TrimSpace(name))
 		}
-	}
-	for _, name := range framing {
-		h.header.Del(name)
 	}
 	if h.header.Get("Content-Type") == "" {
 		h.header["Content-Type"] = nil // else net/http would guess one
