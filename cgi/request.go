@@ -146,7 +146,7 @@ func (x *exchange) environment() ([]string, error) {
 	remote := remoteHost(x.r.RemoteAddr)
 	var env environment
 	env.list = make([]string, 0, len(rt.module.env)+len(metaVariables)+len(x.r.Header)+2+len(rt.module.headerEnv))
-	env.text.Grow(1 << 10) // all but large requests
+	env.text.Grow(512 + 4*len(x.target.path)) // enough for small requests
 	env.list = append(env.list, rt.module.env...)
 	env.list = append(env.list, "AUTH_TYPE=", "GATEWAY_INTERFACE=CGI/1.1", "REMOTE_USER=", "SERVER_SOFTWARE=WAGI/1")
 	env.add("PATH_INFO=", decoded)

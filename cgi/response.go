@@ -32,8 +32,11 @@ const (
 type head struct {
 	status   int
 	redirect string // local redirect, §6.2.2: path and query
-	header   http.Header
+	fields   []field
 }
+
+// field is a field of the response. Its name is canonical.
+type field struct{ name, value string }
 
 // framing are the fields that concern a connection, RFC 9110 §7.6.1, or how a message is sent on it.
 // Here they are the gateway's to set: RFC 3875 §6.3.4.
@@ -47,7 +50,7 @@ func parseHead(b []byte) (*head, error) {
 	if !utf8.Valid(b) {
 		return nil, errHeadEncoding
 	}
-	h := &head{header: http.Header{}}
+	h := &head{}
 	var connection []string // fields of that name
 	text := strings.TrimLeft(strings.ReplaceAll(string(b), "\r", ""), "\n")
 	if line, rest, _ := strings.Cut(text, "\n"); strings.HasPrefix(line, "HTTP/") {
@@ -73,10 +76,11 @@ func parseHead(b []byte) (*head, error) {
 		case "Connection":
 			connection = append(connection, value)
 		case "Content-Type", "Location":
-			h.header.Set(name, value)
+			h.drop(name)
+			h.fields = append(h.fields, field{name, value})
 		default:
 			if !slices.Contains(framing, name) {
-				h.header.Add(name, value)
+				h.fields = append(h.fields, field{name, value})
 			}
 		}
 	}
@@ -99,26 +103,57 @@ func (h *head) setStatus(value string) error {
 
 // complete tells the kinds of responses apart, RFC 3875 §6.2, and drops the fields that the script meant for the connection.
 func (h *head) complete(connection []string) error {
-	location := h.header.Get("Location")
+	location := h.value("Location")
 	switch {
 	case location != "" && h.status == 0 && location[0] == '/':
 		h.redirect = location
 	case location != "" && h.status == 0:
 		h.status = http.StatusFound
-	case h.status == 0 && h.header.Get("Content-Type") != "":
+	case h.status == 0 && h.value("Content-Type") != "":
 		h.status = http.StatusOK
 	case h.status == 0:
 		return errNoHead
 	}
 	for _, names := range connection {
 		for name := range strings.SplitSeq(names, ",") {
-			h.header.Del(strings.TrimSpace(name))
+			h.drop(textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name)))
 		}
 	}
-	if h.header.Get("Content-Type") == "" {
-		h.header["Content-Type"] = nil // else net/http would guess one
+	if h.value("Content-Type") == "" {
+		h.drop("Content-Type")
 	}
 	return nil
+}
+
+// value is that of the first field of a name; empty: there is none.
+func (h *head) value(name string) string {
+	for _, f := range h.fields {
+		if f.name == name {
+			return f.value
+		}
+	}
+	return ""
+}
+
+func (h *head) drop(name string) {
+	h.fields = slices.DeleteFunc(h.fields, func(f field) bool { return f.name == name })
+}
+
+// copyTo sets the fields in a response's header.
+func (h *head) copyTo(header http.Header) {
+	header["Content-Type"] = nil // else net/http would guess one
+	for _, f := range h.fields {
+		delete(header, f.name)
+	}
+	values := make([]string, len(h.fields)) // in one piece of memory
+	for i, f := range h.fields {
+		values[i] = f.value
+		if header[f.name] == nil {
+			header[f.name] = values[i : i+1 : i+1]
+		} else {
+			header[f.name] = append(header[f.name], f.value)
+		}
+	}
 }
 
 // bodyAllowed is whether such a response has a body, RFC 9110 §6.4.1. That of HEAD is left to net/http.
@@ -266,9 +301,7 @@ func (o *response) send() error {
 		return context.Cause(o.life)
 	}
 	header := o.w.Header()
-	for name, values := range o.head.header {
-		header[name] = values
-	}
+	o.head.copyTo(header)
 	if o.incoming.likelyLast(o.ended) {
 		header.Set("Connection", "close")
 	}
@@ -303,7 +336,7 @@ func (o *response) end() (redirect string, err error) {
 	case o.sent.Load():
 		return "", nil
 	case o.head.bodyAllowed() && (len(o.held) > 0 || o.incoming.last()): // a client that lingers sees that the response is complete
-		o.head.header.Set("Content-Length", strconv.Itoa(len(o.held)))
+		o.w.Header().Set("Content-Length", strconv.Itoa(len(o.held)))
 	}
 	return "", o.send()
 }
