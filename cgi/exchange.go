@@ -146,13 +146,13 @@ func (x *exchange) run() (redirect string, err error) {
 	return x.call(life, out)
 }
 
-// cause is why ctx ended or, while it has not, err.
-func (x *exchange) cause(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
+// cause is why life ended or, while it has not, err.
+func (x *exchange) cause(life *lifetime, err error) error {
+	if life.err() == nil {
 		return err
 	}
 	// Ours, perhaps: net/http ends a request as well when a read from its client fails.
-	if cause, ok := errors.AsType[*failure](context.Cause(ctx)); ok {
+	if cause, ok := errors.AsType[*failure](context.Cause(life)); ok {
 		return cause
 	}
 	return errEnded
@@ -198,7 +198,7 @@ func (x *exchange) fail(status int) {
 }
 
 // call runs the guest.
-func (x *exchange) call(ctx context.Context, out *response) (redirect string, err error) {
+func (x *exchange) call(life *lifetime, out *response) (redirect string, err error) {
 	env, err := x.environment()
 	if err != nil {
 		return "", err
@@ -209,7 +209,7 @@ func (x *exchange) call(ctx context.Context, out *response) (redirect string, er
 	}
 	diagnostics := newStderr(x.logger, x.route.stderrFile)
 	defer diagnostics.close()
-	err = x.timed(ctx, &guest.Call{
+	err = x.timed(life, &guest.Call{
 		Entrypoint: x.route.entrypoint,
 		Args:       args,
 		Env:        env,
@@ -217,7 +217,7 @@ func (x *exchange) call(ctx context.Context, out *response) (redirect string, er
 		Stdout:     out,
 		Stderr:     diagnostics,
 	})
-	if err = x.cause(ctx, err); err == nil {
+	if err = x.cause(life, err); err == nil {
 		redirect, err = out.end()
 	} else {
 		out.abandon()
@@ -229,14 +229,14 @@ func (x *exchange) call(ctx context.Context, out *response) (redirect string, er
 
 // timed runs the guest and counts it and its time.
 func (x *exchange) timed(ctx context.Context, call *guest.Call) error {
-	begun := time.Now()
+	begun := time.Since(x.begun) // the clock of time.Now costs twice as much
 	metrics := x.route.metrics
 	if metrics != nil {
 		metrics.running.Inc()
 		defer metrics.running.Dec()
 	}
 	err := x.route.module.code.Run(ctx, call)
-	took := time.Since(begun)
+	took := time.Since(x.begun) - begun
 	x.guest += took
 	if metrics != nil {
 		metrics.guests.Add(took.Seconds())

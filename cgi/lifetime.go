@@ -50,13 +50,18 @@ func (l *lifetime) close() {
 
 // Err is part of [context.Context].
 func (l *lifetime) Err() error {
-	if a := l.awaited.Load(); a != nil {
-		return a.Err()
-	}
-	if l.timeout > 0 && time.Since(l.begun) >= l.timeout {
+	if l.timeout > 0 && l.awaited.Load() == nil && time.Since(l.begun) >= l.timeout {
 		l.cancel(errTimeout)
 	}
-	if l.over.Load() {
+	return l.err()
+}
+
+// err is Err without a look at the clock, for where the script itself has just looked or has ended.
+func (l *lifetime) err() error {
+	switch a := l.awaited.Load(); {
+	case a != nil:
+		return a.Err()
+	case l.over.Load():
 		return context.Canceled
 	}
 	return l.request.Err()

@@ -186,7 +186,7 @@ type response struct {
 func (o *response) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.life.Err() != nil {
+	if o.life.err() != nil {
 		return 0, context.Cause(o.life)
 	}
 	if o.size += int64(len(p)); o.limit >= 0 && o.size > o.limit {
@@ -278,7 +278,7 @@ func (o *response) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.waiting = false
-	if o.ended || o.life.Err() != nil {
+	if o.ended || o.life.err() != nil {
 		return
 	}
 	if !o.sent.Load() {
@@ -297,7 +297,7 @@ func (o *response) send() error {
 	if !o.ended || len(o.held) > unsentBytes {
 		o.guard()
 	}
-	if o.life.Err() != nil { // after the store: whoever ended life has seen it, or is seen here
+	if o.life.err() != nil { // after the store: whoever ended life has seen it, or is seen here
 		return context.Cause(o.life)
 	}
 	header := o.w.Header()
