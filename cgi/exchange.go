@@ -70,7 +70,7 @@ func (x *exchange) serve() error {
 			return nil
 		}
 		x.w.Header()[requestIDField] = []string{x.id} // a script that sets it wins
-		if x.route, x.pathInfo = x.g.match(x.target.path); x.route == nil {
+		if x.route, x.pathInfo = x.g.table.Load().match(x.target.path); x.route == nil {
 			return errNoRoute
 		}
 		redirect, err := "", x.awaitRoute()
@@ -96,7 +96,7 @@ func (x *exchange) awaitRoute() error {
 		if err := x.route.module.await(x.r.Context(), x.begun); err != nil {
 			return err
 		}
-		if x.route, x.pathInfo = x.g.match(x.target.path); x.route == nil {
+		if x.route, x.pathInfo = x.g.table.Load().match(x.target.path); x.route == nil {
 			return errNoRoute
 		}
 	}

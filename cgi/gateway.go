@@ -22,12 +22,12 @@ type Gateway struct {
 	config   Config
 	compiler compiler
 	modules  []*module
-	routes   atomic.Pointer[[]*route] // of modules that are not ready, only those in the configuration
-	loaded   chan struct{}            // closed when nothing is loaded any more
-	ready    atomic.Bool              // all modules are
-	stopping atomic.Bool              // no further module is to be loaded
+	table    atomic.Pointer[table] // of modules that are not ready, only the routes in the configuration
+	loaded   chan struct{}         // closed when nothing is loaded any more
+	ready    atomic.Bool           // all modules are
+	stopping atomic.Bool           // no further module is to be loaded
 	draining atomic.Bool
-	mu       sync.Mutex // held while routes is replaced
+	mu       sync.Mutex // held while table is replaced
 }
 
 // New reads and compiles all modules and asks them for their routes. Its error names the module and where it is configured.
@@ -139,7 +139,7 @@ func (g *Gateway) publish() {
 		}
 		routes = append(routes, m.own)
 	}
-	g.routes.Store(&routes)
+	g.table.Store(newTable(routes))
 }
 
 // wait waits until all modules are ready. If one cannot be, the error is that of the first in the file.
@@ -158,7 +158,7 @@ func (g *Gateway) wait() error {
 func (g *Gateway) Close() error {
 	g.stopping.Store(true)
 	<-g.loaded
-	for _, r := range *g.routes.Load() {
+	for _, r := range g.table.Load().routes {
 		g.config.Metrics.release(r.text)
 	}
 	return g.compiler.close()
@@ -171,9 +171,9 @@ func (g *Gateway) Drain() {
 
 // Routes is the routing table: the first route that matches serves. The paths for health come before it.
 func (g *Gateway) Routes() []Route {
-	table := *g.routes.Load()
-	routes := make([]Route, len(table))
-	for i, r := range table {
+	table := g.table.Load()
+	routes := make([]Route, len(table.routes))
+	for i, r := range table.routes {
 		routes[i] = r.public()
 	}
 	return routes
@@ -183,9 +183,9 @@ func (g *Gateway) Routes() []Route {
 // entrypoints that cannot be called, volumes without a directory. All modules must be ready.
 func (g *Gateway) Warnings() []string {
 	warnings := slices.Clone(g.config.Warnings)
-	table := *g.routes.Load()
-	for i, r := range table {
-		for _, earlier := range table[:i] {
+	routes := g.table.Load().routes
+	for i, r := range routes {
+		for _, earlier := range routes[:i] {
 			if earlier.hides(r) {
 				warnings = append(warnings, fmt.Sprintf("%s: route %q can never match: %q comes first", r.module.Position, r.text, earlier.text))
 				break
@@ -203,23 +203,6 @@ func (g *Gateway) Warnings() []string {
 		}
 	}
 	return warnings
-}
-
-// match selects the script for a raw path, RFC 3875 §3.2. It returns nil if there is none. If the route's module is not ready,
-// another of its routes may be the right one.
-func (g *Gateway) match(path string) (rt *route, pathInfo string) {
-	if path == "" {
-		return nil, ""
-	}
-	for _, rt := range *g.routes.Load() {
-		if pathInfo, ok := rt.match(path); ok {
-			return rt, pathInfo
-		}
-		if rt.mayMatch(path) {
-			return rt, ""
-		}
-	}
-	return nil, ""
 }
 
 // ServeHTTP runs a guest for the request. When one fails whose response has begun, ServeHTTP breaks the connection off

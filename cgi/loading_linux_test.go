@@ -147,7 +147,7 @@ module = "hello.wat"
 wait = "0s"
 `, map[string]string{"routes.wat": routes, "hello.wat": sayHello})
 	match := func(path string) string {
-		route, _ := r.current.Load().match(path)
+		route, _ := r.current.Load().table.Load().match(path)
 		return route.text
 	}
 	for path, want := range map[string]string{"/a": "/a", "/a/sub": "/a", "/a/other": "/a", "/ab": "/...", "/": "/..."} {

@@ -135,7 +135,7 @@ func FuzzRequest(f *testing.F) {
 	argv := "${SCRIPT_NAME} ${ARGS}"
 	m := &module{Module: Module{Argv: &argv}, env: []string{"A=b"}, headerEnv: []string{"HTTP_ACCEPT=configured"}}
 	g := &Gateway{}
-	g.routes.Store(&[]*route{newRoute("/exact", "", m), newRoute("/...", "", &module{})})
+	g.table.Store(newTable([]*route{newRoute("/exact", "", m), newRoute("/...", "", &module{})}))
 	f.Fuzz(func(t *testing.T, request string) {
 		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(request)))
 		if err != nil {
@@ -143,7 +143,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		r.RemoteAddr = "192.0.2.1:1"
 		x := newExchange(g, httptest.NewRecorder(), r)
-		if x.route, x.pathInfo = g.match(x.target.path); x.route == nil {
+		if x.route, x.pathInfo = g.table.Load().match(x.target.path); x.route == nil {
 			return
 		}
 		x.body = &body{length: max(0, r.ContentLength)}

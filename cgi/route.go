@@ -61,9 +61,9 @@ func (r *route) match(path string) (pathInfo string, ok bool) {
 	return rest, true
 }
 
-// mayMatch says whether the module, which is not ready, may have a route of its own for the path: below its configured one.
-func (r *route) mayMatch(path string) bool {
-	return r.module.mayRoute && r == r.module.own && !r.module.ready.Load() && strings.HasPrefix(path, strings.TrimRight(r.script, "/")+"/")
+// mayHaveMore says whether the module, which is not ready, may have routes of its own below its configured one.
+func (r *route) mayHaveMore() bool {
+	return r.module.mayRoute && r == r.module.own && !r.module.ready.Load()
 }
 
 // hides says whether every path of other matches r as well.

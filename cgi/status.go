@@ -31,7 +31,7 @@ func (r *Reloader) Status() Status {
 	}
 	defer g.release()
 	s := Status{Draining: g.draining.Load(), Loading: !g.ready.Load(), Routes: []RouteStatus{}}
-	for _, r := range *g.routes.Load() {
+	for _, r := range g.table.Load().routes {
 		route := r.metrics.status()
 		route.Route, route.Ready = r.public(), r.module.ready.Load()
 		s.Routes = append(s.Routes, route)
