@@ -21,7 +21,7 @@ func (b *bench) load(ctx context.Context, s *server) error {
 		return err
 	}
 	wrk := exec.CommandContext(ctx, b.bin("debian/usr/bin/wrk"),
-		"-t1", "-c"+strconv.Itoa(connections), "-d"+strconv.Itoa(b.seconds), "--latency", s.url())
+		"-t1", "-c"+strconv.Itoa(connections), "-d"+strconv.Itoa(b.seconds), "--timeout", "30s", "--latency", s.url())
 	wrk.Env = []string{"LD_LIBRARY_PATH=" + b.bin("debian/usr/lib/x86_64-linux-gnu")}
 	text, err := wrk.CombinedOutput()
 	if err != nil {

@@ -27,7 +27,7 @@ type part struct {
 }
 
 var parts = []part{
-	{"engines", measureEngines}, {"computing", measureComputing}, {"servers", measureServers},
+	{"engines", measureEngines}, {"computing", measureComputing}, {"servers", measureServers}, {"interpreter", measureInterpreter},
 	{"bodies", measureBodies}, {"growth", measureGrowth}, {"containers", measureContainers},
 }
 
