@@ -59,7 +59,7 @@ func (r *Reloader) get(path string) string {
 // at is the compiled module of a route.
 func (r *Reloader) at(t *testing.T, path string) *code {
 	t.Helper()
-	route, _ := r.current.Load().table.match(path)
+	route, _ := r.current.Load().table.Load().match(path)
 	if route == nil {
 		t.Fatalf("no route for %s", path)
 	}

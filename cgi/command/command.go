@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -21,10 +20,6 @@ const (
 
 // memoryShare is the part of the container's memory that is Go's (GOMEMLIMIT): compiled code is not.
 const memoryShare = 0.7
-
-// gcPercent is Go's GOGC unless the environment says otherwise. The gateway's own heap is some megabytes, which short-lived requests
-// fill quickly: with Go's default it is collected many times a second. Near GOMEMLIMIT Go collects more often by itself.
-const gcPercent = 400
 
 // exitStatus ends the process with that status; there is nothing to say.
 type exitStatus int
@@ -50,9 +45,6 @@ func Main() {
 	}
 	// Without a limit, or without cgroups, Go has none.
 	_, _ = memlimit.Set(memlimit.WithRatio(memoryShare), memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, limitFromShim)))
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	// A guest that computes keeps a processor of Go's; requests and health checks need another. Go itself keeps to a container's CPU limit
 	// and its changes, but no longer once it is told a number.
 	if runtime.GOMAXPROCS(0) < 2 {

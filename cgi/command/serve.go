@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -146,7 +145,7 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 			if err != nil {
 				return err
 			}
-			debug.FreeOSMemory() // compiling takes much more than serving
+			settle()
 			o.observers.ready(true)
 			loaded = nil
 		case err := <-served:
