@@ -75,9 +75,6 @@ func parseHead(b []byte) (*head, error) {
 			}
 		case "Connection":
 			connection = append(connection, value)
-		case "Content-Type", "Location":
-			h.drop(name)
-			h.fields = append(h.fields, field{name, value})
 		default:
 			if !slices.Contains(framing, name) {
 				h.fields = append(h.fields, field{name, value})
@@ -114,29 +111,24 @@ func (h *head) complete(connection []string) error {
 	case h.status == 0:
 		return errNoHead
 	}
+	dropped := map[string]bool{"Content-Type": h.value("Content-Type") == ""}
 	for _, names := range connection {
 		for name := range strings.SplitSeq(names, ",") {
-			h.drop(textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name)))
+			dropped[textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name))] = true
 		}
 	}
-	if h.value("Content-Type") == "" {
-		h.drop("Content-Type")
-	}
+	h.fields = slices.DeleteFunc(h.fields, func(f field) bool { return dropped[f.name] })
 	return nil
 }
 
-// value is that of the first field of a name; empty: there is none.
+// value is that of the last field of a name; empty: there is none.
 func (h *head) value(name string) string {
-	for _, f := range h.fields {
+	for _, f := range slices.Backward(h.fields) {
 		if f.name == name {
 			return f.value
 		}
 	}
 	return ""
-}
-
-func (h *head) drop(name string) {
-	h.fields = slices.DeleteFunc(h.fields, func(f field) bool { return f.name == name })
 }
 
 // copyTo sets the fields in a response's header.
@@ -148,9 +140,10 @@ func (h *head) copyTo(header http.Header) {
 	values := make([]string, len(h.fields)) // in one piece of memory
 	for i, f := range h.fields {
 		values[i] = f.value
-		if header[f.name] == nil {
+		switch {
+		case header[f.name] == nil, f.name == "Content-Type", f.name == "Location": // of these the last counts
 			header[f.name] = values[i : i+1 : i+1]
-		} else {
+		default:
 			header[f.name] = append(header[f.name], f.value)
 		}
 	}
