@@ -264,7 +264,9 @@ func (d *daemon) start(ctx context.Context, k kind) (id string, took time.Durati
 	}
 }
 
+// stop ends and removes a container, after an interrupt too.
 func (d *daemon) stop(ctx context.Context, id string) error {
+	ctx = context.WithoutCancel(ctx)
 	return errors.Join(d.ctr(ctx, "task", "delete", "--force", id), d.ctr(ctx, "container", "delete", id))
 }
 
