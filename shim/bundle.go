@@ -49,9 +49,10 @@ func (b *bundle) classify(ctx context.Context, mounts []*types.Mount) (k kind, e
 	if k, known := classifyCommand(&b.spec); known {
 		return k, nil
 	}
+	_, command := splitInit(&b.spec)
 	look := func(root string) error {
 		files := fileSystem{root, b.spec.Mounts}
-		if !files.hasExecutable(b.spec.Process) && files.has(modulesFile) {
+		if !files.hasExecutable(command[0], b.spec.Process) && files.has(modulesFile) {
 			k = gateway
 		}
 		return nil
@@ -94,7 +95,8 @@ func (b *bundle) rewrite(k kind, compiler string) error {
 }
 
 // rewriteExec makes "wagi ..." (any path of that name that the container lacks) and WebAssembly files run by the
-// gateway binary that is mounted in the container. The gateway's configuration is passed on as WAGI_CONFIG.
+// gateway binary that is mounted in the container. So does a line for a shell that the container lacks: a health
+// check of "docker run --health-cmd" always is one. The gateway's configuration is passed on as WAGI_CONFIG.
 func (b *bundle) rewriteExec(spec *anypb.Any) error {
 	gatewayPath := mountedGateway(&b.spec)
 	if gatewayPath == "" {
@@ -108,12 +110,16 @@ func (b *bundle) rewriteExec(spec *anypb.Any) error {
 		return nil
 	}
 	files := fileSystem{b.rootfs(), b.spec.Mounts}
+	command := process.Args
+	if words := shellWords(command); len(words) > 0 && !files.hasExecutable(command[0], &process) {
+		command = words
+	}
 	var args []string
 	switch {
-	case isWasm(process.Args[0]):
-		args = wasiArgs(gatewayPath, process.Args)
-	case path.Base(process.Args[0]) == "wagi" && !files.hasExecutable(&process):
-		args = append([]string{gatewayPath}, process.Args[1:]...)
+	case isWasm(command[0]):
+		args = wasiArgs(gatewayPath, command)
+	case path.Base(command[0]) == "wagi" && !files.hasExecutable(command[0], &process):
+		args = append([]string{gatewayPath}, command[1:]...)
 	default:
 		return nil
 	}
@@ -127,7 +133,7 @@ func (b *bundle) execEnv() []string {
 	env := slices.DeleteFunc(slices.Clone(b.spec.Process.Env), func(kv string) bool {
 		return !strings.HasPrefix(kv, "WAGI_")
 	})
-	if args := b.spec.Process.Args; len(args) > 2 && (args[1] == "-c" || args[1] == "--serve") {
+	if _, args := splitInit(&b.spec); len(args) > 2 && (args[1] == "-c" || args[1] == "--serve") {
 		env = append(env, "WAGI_CONFIG="+args[2])
 	}
 	return env
@@ -139,9 +145,8 @@ type fileSystem struct {
 	mounts []specs.Mount
 }
 
-// hasExecutable tells whether the process's first argument names an executable file, as execvp would find it.
-func (f fileSystem) hasExecutable(process *specs.Process) bool {
-	name := process.Args[0]
+// hasExecutable tells whether name is an executable file as the process's execvp would find it.
+func (f fileSystem) hasExecutable(name string, process *specs.Process) bool {
 	if strings.Contains(name, "/") {
 		return f.isExecutable(inDir(process.Cwd, name))
 	}

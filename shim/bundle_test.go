@@ -65,6 +65,7 @@ func TestClassify(t *testing.T) {
 	mounted := t.TempDir()
 	write(t, filepath.Join(mounted, "tool"), nil, 0o755)
 	write(t, filepath.Join(mounted, "modules.toml"), nil, 0o644)
+	dockerInit := []specs.Mount{{Destination: "/sbin/docker-init", Type: "bind", Source: filepath.Join(mounted, "tool")}}
 	tests := []struct {
 		name        string
 		args        string
@@ -99,8 +100,14 @@ func TestClassify(t *testing.T) {
 		{name: "neither", args: "/bin/app", want: plain},
 		{name: "executable in a volume", args: "/tools/tool", files: []string{"modules.toml"},
 			mounts: []specs.Mount{{Destination: "/tools", Type: "bind", Source: mounted}}, want: plain},
-		{name: "executable is a mount", args: "/sbin/docker-init -- /x", files: []string{"modules.toml"},
-			mounts: []specs.Mount{{Destination: "/sbin/docker-init", Options: []string{"rbind"}, Source: filepath.Join(mounted, "tool")}}, want: plain},
+		{name: "executable is a mount", args: "/bin/tool -- /x", files: []string{"modules.toml"},
+			mounts: []specs.Mount{{Destination: "/bin/tool", Options: []string{"rbind"}, Source: filepath.Join(mounted, "tool")}}, want: plain},
+		{name: "docker's init before modules.toml", args: "/sbin/docker-init -- /modules.toml", mounts: dockerInit, want: gateway},
+		{name: "docker's init before a flag", args: "/sbin/docker-init -- --grace=1s", files: []string{"modules.toml"}, mounts: dockerInit, want: gateway},
+		{name: "docker's init before --serve", args: "/sbin/docker-init -- --serve /app.wasm", mounts: dockerInit, want: gateway},
+		{name: "docker's init before a wasm file", args: "/sbin/docker-init -- /app.wasm", mounts: dockerInit, want: wasiFile},
+		{name: "docker's init before an executable", args: "/sbin/docker-init -- app", files: []string{"bin/app*", "modules.toml"}, mounts: dockerInit, want: plain},
+		{name: "the image's own init", args: "/sbin/tini -- /modules.toml", files: []string{"sbin/tini*", "modules.toml"}, want: plain},
 		{name: "modules.toml is a mount", args: "/",
 			mounts: []specs.Mount{{Destination: "/modules.toml", Type: "bind", Source: filepath.Join(mounted, "modules.toml")}}, want: gateway},
 	}
@@ -119,21 +126,41 @@ func TestClassify(t *testing.T) {
 }
 
 func TestRewrite(t *testing.T) {
-	b := newBundle(t, specs.Spec{Process: &specs.Process{Args: []string{"/app.wasm", "--", "x"}}})
-	if err := b.rewrite(wasiFile, ""); err != nil {
-		t.Fatal(err)
+	dockerInit := []specs.Mount{{Destination: "/sbin/docker-init", Type: "bind", Source: "/usr/bin/docker-init"}}
+	tests := []struct {
+		name   string
+		kind   kind
+		args   []string
+		mounts []specs.Mount
+		want   []string
+		config string // of the gateway, for what is executed later
+	}{
+		{"wasm file", wasiFile, []string{"/app.wasm", "--", "x"}, nil, []string{gatewayInRoot, "run", "--dir", "/", "--", "/app.wasm", "--", "x"}, ""},
+		{"gateway", gateway, []string{"/site.toml"}, nil, []string{gatewayInRoot, "-c", "/site.toml"}, "/site.toml"},
+		{"gateway under docker's init", gateway, []string{"/sbin/docker-init", "--", "/site.toml"}, dockerInit,
+			[]string{"/sbin/docker-init", "--", gatewayInRoot, "-c", "/site.toml"}, "/site.toml"},
 	}
-	again, err := openBundle(b.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{gatewayInRoot, "run", "--dir", "/", "--", "/app.wasm", "--", "x"}
-	if got := again.spec.Process.Args; !slices.Equal(got, want) {
-		t.Errorf("args = %q, want %q", got, want)
-	}
-	entries, err := os.ReadDir(b.path)
-	if err != nil || len(entries) != 1 {
-		t.Errorf("the bundle holds %v, want config.json alone", entries)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBundle(t, specs.Spec{Process: &specs.Process{Args: tt.args}, Mounts: tt.mounts})
+			if err := b.rewrite(tt.kind, ""); err != nil {
+				t.Fatal(err)
+			}
+			again, err := openBundle(b.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := again.spec.Process.Args; !slices.Equal(got, tt.want) {
+				t.Errorf("args = %q, want %q", got, tt.want)
+			}
+			if got := slices.Contains(again.execEnv(), "WAGI_CONFIG="+tt.config); got != (tt.config != "") {
+				t.Errorf("environment of an exec = %q, want WAGI_CONFIG %q", again.execEnv(), tt.config)
+			}
+			entries, err := os.ReadDir(b.path)
+			if err != nil || len(entries) != 1 {
+				t.Errorf("the bundle holds %v, want config.json alone", entries)
+			}
+		})
 	}
 }
 
@@ -151,6 +178,12 @@ func TestRewriteExec(t *testing.T) {
 		{"wagi by path", gatewayMount, []string{"/usr/bin/wagi", "routes"}, nil, []string{"/dev/wagi", "routes"}},
 		{"the image has its own wagi", gatewayMount, []string{"wagi"}, []string{"bin/wagi*"}, []string{"wagi"}},
 		{"wasm file", gatewayMount, []string{"/tool.wasm", "-x"}, nil, []string{"/dev/wagi", "run", "--dir", "/", "--", "/tool.wasm", "-x"}},
+		{"a shell's line without a shell", gatewayMount, []string{"/bin/sh", "-c", "wagi health --listen=:80"}, nil, []string{"/dev/wagi", "health", "--listen=:80"}},
+		{"a shell's line with a shell", gatewayMount, []string{"/bin/sh", "-c", "wagi health"}, []string{"bin/sh*"}, []string{"/bin/sh", "-c", "wagi health"}},
+		{"the usual health check", gatewayMount, []string{"/bin/sh", "-c", "wagi health || exit 1"}, nil, []string{"/dev/wagi", "health"}},
+		{"a shell's line that needs a shell", gatewayMount, []string{"/bin/sh", "-c", "wagi health || kill 1"}, nil, []string{"/bin/sh", "-c", "wagi health || kill 1"}},
+		{"a shell's line for another program", gatewayMount, []string{"/bin/sh", "-c", "ls /"}, nil, []string{"/bin/sh", "-c", "ls /"}},
+		{"an empty line", gatewayMount, []string{"/bin/sh", "-c", " "}, nil, []string{"/bin/sh", "-c", " "}},
 		{"anything else", gatewayMount, []string{"/bin/sh"}, nil, []string{"/bin/sh"}},
 		{"plain container", nil, []string{"wagi"}, nil, []string{"wagi"}},
 	}

@@ -29,8 +29,8 @@ const (
 	criOptions      = "runtimeoptions.v1.Options"
 )
 
-// fileOptions are the keys of the options table in containerd's CRI configuration, in Docker's daemon.json and in
-// the file of ctr's --runtime-config-path: those of io.containerd.runc.v2, with its names.
+// fileOptions are the keys of the options table in containerd's CRI configuration, and of the file that ctr's
+// --runtime-config-path or the ConfigPath in Docker's daemon.json names: those of io.containerd.runc.v2, with its names.
 type fileOptions struct {
 	NoPivotRoot   boolean
 	NoNewKeyring  boolean

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -36,14 +37,30 @@ const (
 	wasiFile             // one WebAssembly file as a WASI command
 )
 
+// inits are what "docker run --init" and "nerdctl run --init" mount in a container and put before its command.
+var inits = []string{"/sbin/docker-init", "/sbin/tini"}
+
+// splitInit parts the container's command from the init that its caller put before it; mostly there is none.
+func splitInit(spec *specs.Spec) (init, command []string) {
+	args := spec.Process.Args
+	if len(args) < 3 || args[1] != "--" || !slices.Contains(inits, args[0]) {
+		return nil, args
+	}
+	if !slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == args[0] }) {
+		return nil, args // a program of the image
+	}
+	return args[:2], args[2:]
+}
+
 // classifyCommand decides by the spec alone what a container is; known is false when that needs a look into its
 // file system. A CRI sandbox is never ours. A first argument names a modules.toml or a WebAssembly file by its ending.
 func classifyCommand(spec *specs.Spec) (k kind, known bool) {
 	if spec.Annotations["io.kubernetes.cri.container-type"] == "sandbox" || spec.Process == nil || len(spec.Process.Args) == 0 {
 		return plain, true
 	}
-	switch arg := spec.Process.Args[0]; {
-	case isConfig(arg), isServe(spec.Process.Args):
+	_, command := splitInit(spec)
+	switch arg := command[0]; {
+	case isConfig(arg), isServe(command):
 		return gateway, true
 	case isWasm(arg) && serves(spec.Annotations):
 		return gateway, true
@@ -59,6 +76,23 @@ func isConfig(arg string) bool {
 
 func isWasm(arg string) bool {
 	return (strings.HasSuffix(arg, ".wasm") || strings.HasSuffix(arg, ".wat")) && !isFlag(arg)
+}
+
+// shellWords are the words of "sh -c LINE" where the line is nothing but words; else there are none. The "|| exit 1"
+// that many a health check ends in adds nothing to wagi's exit status.
+func shellWords(args []string) []string {
+	if len(args) != 3 || path.Base(args[0]) != "sh" || args[1] != "-c" {
+		return nil
+	}
+	line := strings.TrimSuffix(strings.TrimSpace(args[2]), "|| exit 1")
+	if strings.ContainsFunc(line, isShellSyntax) {
+		return nil
+	}
+	return strings.Fields(line)
+}
+
+func isShellSyntax(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(" /.,:-_=+@%", r)
 }
 
 func isFlag(arg string) bool {
@@ -137,10 +171,11 @@ func mountedGateway(spec *specs.Spec) string {
 // is not empty. Keys that are unknown to us stay as they are.
 func rewriteSpec(config []byte, spec *specs.Spec, k kind, self, compiler string) ([]byte, error) {
 	wagi := gatewayPath(spec.Mounts)
-	args, env := wasiArgs(wagi, spec.Process.Args), slices.Clone(spec.Process.Env)
+	init, command := splitInit(spec)
+	args, env := wasiArgs(wagi, command), slices.Clone(spec.Process.Env)
 	if k == gateway {
-		args = gatewayArgs(wagi, spec.Process.Args)
-		env = append(env, gatewayEnv(env, spec.Process.Args)...)
+		args = gatewayArgs(wagi, command)
+		env = append(env, gatewayEnv(env, command)...)
 	}
 	added := []any{bindMount(self, wagi)}
 	if compiler != "" {
@@ -155,7 +190,7 @@ func rewriteSpec(config []byte, spec *specs.Spec, k kind, self, compiler string)
 		if !ok {
 			return fmt.Errorf("config.json: no process")
 		}
-		process["args"], process["env"] = args, env
+		process["args"], process["env"] = slices.Concat(init, args), env
 		mounts, _ := doc["mounts"].([]any)
 		doc["mounts"] = append(mounts, added...)
 		return nil
