@@ -16,11 +16,14 @@ CONTAINERDS := out/containerd-1.6 out/containerd-1.7 out/containerd-2.4
 # The commit is stamped into the binaries even where the environment switches that off.
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -tags no_grpc -ldflags='-s -w'
 
+# Ends the output of go test -v with what came of it.
+COUNT := awk '{ print } /^ *--- PASS/ { passed++ } /^ *--- FAIL/ { failed++ } END { printf "%d passed, %d failed\n", passed, failed }'
+
 TARBALL_amd64 := containerd-shim-wagi-v1-linux-x86_64
 TARBALL_arm64 := containerd-shim-wagi-v1-linux-aarch64
 SBOM := go -C images/installer/sbom tool cyclonedx-gomod
 
-.PHONY: help build images javascript run test unit e2e e2e-cri bench bench-go bench-programs dist lint install clean packages packages-clang out/containerd-shim-wagi-v1 out/wagi out/installer
+.PHONY: help build images javascript run test unit e2e e2e-cri e2e-docker bench bench-go bench-programs dist lint install clean packages packages-clang out/containerd-shim-wagi-v1 out/wagi out/installer
 
 help: ## this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -76,10 +79,13 @@ unit: ## tests that need no root, no daemon, no network
 	go test -race ./cgi/... ./cmd/... ./images/... ./shim/...
 
 e2e: packages build images javascript $(CONTAINERDS) out/cni out/busybox ## the shim under containerd 1.6, 1.7 and 2.4, by itself and in pods; needs root
-	E2E=1 go test -count=1 -timeout 20m ./test/...
+	E2E=1 go test -count=1 -timeout 20m ./test ./test/cri
 
 e2e-cri: packages build out/containerd-1.7 out/containerd-2.4 out/cni out/busybox ## pods alone: what CRI asks of a runtime, beside runc's own shim
 	E2E=1 go test -count=1 -timeout 20m -parallel 6 ./test/cri
+
+e2e-docker: packages build images out/docker out/busybox ## the shim under Docker Engine 26.1; needs root
+	E2E=1 go test -count=1 -v -timeout 20m ./test/docker | $(COUNT)
 
 bench: packages build javascript bench-programs out/containerd-2.4 ## the gateway beside other servers and engines: the table of targets, and test/bench/servers.svg
 	go -C test/bench vet ./...
@@ -176,4 +182,18 @@ out/bench/debian:
 	apt-cache show apache2-bin >/dev/null 2>&1 || apt-get update -q
 	cd $@.tmp && apt-get download -q apache2-bin libapr1 libaprutil1 libexpat1 nginx fcgiwrap libfcgi0ldbl wrk libluajit-5.1-2
 	cd $@.tmp && for package in *.deb; do dpkg -x $$package .; done && rm *.deb
+
+# Debian 12's Docker is too old for shims of others. Debian 13's runs here as unpacked, in a folder of its own; its packages are
+# looked up in lists of their own, so that this machine's stay as they are.
+out/docker:
+	rm -rf $@.tmp && mkdir -p $@.tmp/apt/{lists,cache,debs}/partial $@.tmp/cli-plugins
+	[ -e /usr/share/keyrings/debian-archive-trixie-stable.gpg ] || { apt-get update -q && apt-get install -y -q debian-archive-keyring; }
+	cd $@.tmp/apt && touch status && echo "deb [signed-by=/usr/share/keyrings/debian-archive-trixie-stable.gpg,/usr/share/keyrings/debian-archive-trixie-automatic.gpg] \
+		$$(apt-get indextargets --format '$$(REPO_URI)' 'Created-By: Packages' 'Release: bookworm' | head -n 1) trixie main" >sources.list
+	cd $@.tmp/apt/debs && apt="apt-get -q -o Dir::Etc::SourceList=$(CURDIR)/$@.tmp/apt/sources.list -o Dir::Etc::SourceParts=- -o Dir::State::Lists=$(CURDIR)/$@.tmp/apt/lists \
+		-o Dir::State::Status=$(CURDIR)/$@.tmp/apt/status -o Dir::Cache=$(CURDIR)/$@.tmp/apt/cache -o APT::Sandbox::User=root" && \
+		$$apt update && $$apt download docker.io docker-cli docker-buildx docker-compose containerd tini && \
+		for deb in *.deb; do dpkg -x "$$deb" .; done
+	cd $@.tmp && mv apt/debs/usr/sbin/{dockerd,docker-proxy} apt/debs/usr/bin/{docker,docker-init,tini-static,containerd,containerd-shim-runc-v2} . && \
+		mv apt/debs/usr/libexec/docker/cli-plugins/* cli-plugins/ && rm -rf apt
 	mv $@.tmp $@
