@@ -19,6 +19,8 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -tags no_grpc -ldflags=
 # Ends the output of go test -v with what came of it.
 COUNT := awk '{ print } /^ *--- PASS/ { passed++ } /^ *--- FAIL/ { failed++ } END { printf "%d passed, %d failed\n", passed, failed }'
 
+TRIXIE := APT_CONFIG=$(CURDIR)/out/trixie/apt.conf apt-get
+
 TARBALL_amd64 := containerd-shim-wagi-v1-linux-x86_64
 TARBALL_arm64 := containerd-shim-wagi-v1-linux-aarch64
 SBOM := go -C images/installer/sbom tool cyclonedx-gomod
@@ -58,15 +60,10 @@ out/images/javascript/javascript.wasm: images/javascript/build.sh images/javascr
 	mkdir -p $(@D)
 	images/javascript/build.sh out/quickjs-$(QUICKJS) $@
 
-# QuickJS is from Debian 13. apt reads a list and keeps a state of its own, so that those of the machine stay as they are.
-out/quickjs-$(QUICKJS): | packages-clang
-	rm -rf $@.tmp && mkdir -p $@.tmp/apt/partial $@.tmp/lists/partial
-	echo 'deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main' >$@.tmp/sources.list
-	cd $@.tmp && printf '%s "%s";\n' Dir::Etc::SourceList "$$PWD/sources.list" Dir::Etc::SourceParts /dev/null \
-		Dir::State::Lists "$$PWD/lists" Dir::Cache "$$PWD/apt" APT::Sandbox::User root >apt.conf
-	cd $@.tmp && export APT_CONFIG="$$PWD/apt.conf" && apt-get update -q && apt-get source -q --download-only quickjs=$(QUICKJS)-1
-	cd $@.tmp && tar -xf quickjs_*.orig.tar.xz --strip-components=1 && rm -rf apt apt.conf lists sources.list quickjs_*
-	mv $@.tmp $@
+out/quickjs-$(QUICKJS): out/trixie/apt.conf | packages-clang
+	rm -rf $@.tmp && mkdir -p $@.tmp
+	cd $@.tmp && $(TRIXIE) source -q --download-only quickjs=$(QUICKJS)-1 && tar -xf quickjs_*.orig.tar.xz --strip-components=1 && rm quickjs_*
+	mv $@.tmp $@ && touch $@
 
 FORCE:
 
@@ -183,17 +180,19 @@ out/bench/debian:
 	cd $@.tmp && apt-get download -q apache2-bin libapr1 libaprutil1 libexpat1 nginx fcgiwrap libfcgi0ldbl wrk libluajit-5.1-2
 	cd $@.tmp && for package in *.deb; do dpkg -x $$package .; done && rm *.deb
 
-# Debian 12's Docker is too old for shims of others. Debian 13's runs here as unpacked, in a folder of its own; its packages are
-# looked up in lists of their own, so that this machine's stay as they are.
-out/docker:
-	rm -rf $@.tmp && mkdir -p $@.tmp/apt/{lists,cache,debs}/partial $@.tmp/cli-plugins
-	[ -e /usr/share/keyrings/debian-archive-trixie-stable.gpg ] || { apt-get update -q && apt-get install -y -q debian-archive-keyring; }
-	cd $@.tmp/apt && touch status && echo "deb [signed-by=/usr/share/keyrings/debian-archive-trixie-stable.gpg,/usr/share/keyrings/debian-archive-trixie-automatic.gpg] \
-		$$(apt-get indextargets --format '$$(REPO_URI)' 'Created-By: Packages' 'Release: bookworm' | head -n 1) trixie main" >sources.list
-	cd $@.tmp/apt/debs && apt="apt-get -q -o Dir::Etc::SourceList=$(CURDIR)/$@.tmp/apt/sources.list -o Dir::Etc::SourceParts=- -o Dir::State::Lists=$(CURDIR)/$@.tmp/apt/lists \
-		-o Dir::State::Status=$(CURDIR)/$@.tmp/apt/status -o Dir::Cache=$(CURDIR)/$@.tmp/apt/cache -o APT::Sandbox::User=root" && \
-		$$apt update && $$apt download docker.io docker-cli docker-buildx docker-compose containerd tini && \
-		for deb in *.deb; do dpkg -x "$$deb" .; done
-	cd $@.tmp && mv apt/debs/usr/sbin/{dockerd,docker-proxy} apt/debs/usr/bin/{docker,docker-init,tini-static,containerd,containerd-shim-runc-v2} . && \
-		mv apt/debs/usr/libexec/docker/cli-plugins/* cli-plugins/ && rm -rf apt
-	mv $@.tmp $@
+# Debian 12's Docker is too old for shims of others. Debian 13's runs here as unpacked, in a folder of its own.
+out/docker: out/trixie/apt.conf
+	rm -rf $@.tmp && mkdir -p $@.tmp/cli-plugins $@.tmp/debs
+	cd $@.tmp/debs && $(TRIXIE) download -q docker.io docker-cli docker-buildx docker-compose containerd tini && for deb in *.deb; do dpkg -x "$$deb" .; done
+	cd $@.tmp && mv debs/usr/sbin/{dockerd,docker-proxy} debs/usr/bin/{docker,docker-init,tini-static,containerd,containerd-shim-runc-v2} . && \
+		mv debs/usr/libexec/docker/cli-plugins/* cli-plugins/ && rm -rf debs
+	mv $@.tmp $@ && touch $@
+
+# Debian 13, for what Debian 12 has too old. apt keeps its lists apart, so that those of the machine stay as they are.
+out/trixie/apt.conf:
+	rm -rf $(@D) && mkdir -p $(@D)/{lists,cache/archives}/partial && touch $(@D)/status
+	mirror=$$(apt-get indextargets --format '$$(REPO_URI)' | grep -v security | head -n 1) && \
+		for type in deb deb-src; do echo "$$type [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $$mirror trixie main"; done >$(@D)/sources.list
+	cd $(@D) && printf '%s "%s";\n' Dir::Etc::SourceList "$$PWD/sources.list" Dir::Etc::SourceParts - Dir::State::Lists "$$PWD/lists" \
+		Dir::State::Status "$$PWD/status" Dir::Cache "$$PWD/cache" APT::Sandbox::User root >apt.conf.tmp
+	APT_CONFIG=$(CURDIR)/$@.tmp apt-get update -q && mv $@.tmp $@

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 
 	"github.com/containerd/containerd/api/types/runc/options"
@@ -32,14 +33,14 @@ const (
 // fileOptions are the keys of the options table in containerd's CRI configuration, and of the file that ctr's
 // --runtime-config-path or the ConfigPath in Docker's daemon.json names: those of io.containerd.runc.v2, with its names.
 type fileOptions struct {
-	NoPivotRoot   boolean
-	NoNewKeyring  boolean
+	NoPivotRoot   bool
+	NoNewKeyring  bool
 	ShimCgroup    string
 	IoUid         uint32
 	IoGid         uint32
 	BinaryName    string
 	Root          string
-	SystemdCgroup boolean
+	SystemdCgroup bool
 	CriuImagePath string
 	CriuWorkPath  string
 
@@ -48,18 +49,8 @@ type fileOptions struct {
 	ConfigPath string
 }
 
-// boolean may be written as a string: the node installer runtime-class-manager quotes all options.
-type boolean bool
-
-// UnmarshalText reads true or false.
-func (b *boolean) UnmarshalText(text []byte) error {
-	switch string(text) {
-	case "true", "false":
-		*b = string(text) == "true"
-		return nil
-	}
-	return fmt.Errorf("%q is not true or false", text)
-}
+// quoted are booleans that are written as strings: the node installer runtime-class-manager quotes all options.
+var quoted = regexp.MustCompile(`(?m)^(\s*(?:NoPivotRoot|NoNewKeyring|SystemdCgroup)\s*=\s*)["'](true|false)["']`)
 
 // runcOptions makes runc's options of what the caller of Create sent: nothing (ctr, Docker), runc's own options, or
 // CRI's runtimeoptions, which the runc service would take for its own and panic. A key that is unknown or has the
@@ -101,19 +92,20 @@ func readOptions(opts *runtimeoptions.Options) (*options.Options, error) {
 		}
 		source = path
 	}
+	body = quoted.ReplaceAll(body, []byte("$1$2"))
 	var file fileOptions
 	if err := toml.NewDecoder(bytes.NewReader(body)).DisallowUnknownFields().Decode(&file); err != nil {
 		return nil, fmt.Errorf("%s%s: %w", source, describe(err), errdefs.ErrInvalidArgument)
 	}
 	return dropOwnName(&options.Options{
-		NoPivotRoot:   bool(file.NoPivotRoot),
-		NoNewKeyring:  bool(file.NoNewKeyring),
+		NoPivotRoot:   file.NoPivotRoot,
+		NoNewKeyring:  file.NoNewKeyring,
 		ShimCgroup:    file.ShimCgroup,
 		IoUid:         file.IoUid,
 		IoGid:         file.IoGid,
 		BinaryName:    file.BinaryName,
 		Root:          file.Root,
-		SystemdCgroup: bool(file.SystemdCgroup),
+		SystemdCgroup: file.SystemdCgroup,
 		CriuImagePath: file.CriuImagePath,
 		CriuWorkPath:  file.CriuWorkPath,
 	}), nil

@@ -71,8 +71,8 @@ func (w workspace) left() []string {
 		w.dir + "/s/*",
 		w.temp() + "/*",
 		"/run/containerd/runc/" + w.ns + "/*",
-		"/sys/fs/cgroup/" + w.ns + "/*/",
-		"/sys/fs/cgroup/*/" + w.ns + "/*/",
+		"/sys/fs/cgroup/" + w.ns + "/*/cgroup.procs",
+		"/sys/fs/cgroup/*/" + w.ns + "/*/cgroup.procs",
 	} {
 		paths, _ := filepath.Glob(pattern)
 		left = append(left, paths...)

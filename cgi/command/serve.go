@@ -137,6 +137,16 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 		serving.addresses = append(serving.addresses, l.url(s.scheme()))
 	}
 	control.serving.Store(serving)
+	if err := o.attend(ctx, s, gateway, served, signals); err != nil {
+		return err
+	}
+	stopReloading()
+	o.observers.ready(false)
+	return s.drain(o.drainDelay, o.grace, signals)
+}
+
+// attend becomes ready when all modules are, and returns at the first signal, or with what made serving impossible.
+func (o *serveOptions) attend(ctx context.Context, s *server, gateway *cgi.Reloader, served <-chan error, signals <-chan os.Signal) error {
 	loaded := make(chan error, 1)
 	go func() { loaded <- gateway.Wait(ctx) }()
 	for {
@@ -147,13 +157,10 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 			}
 			settle()
 			o.observers.ready(true)
-			loaded = nil
 		case err := <-served:
 			return fmt.Errorf("serve: %w", errors.Join(err, s.http.Close()))
 		case <-signals:
-			stopReloading()
-			o.observers.ready(false)
-			return s.drain(o.drainDelay, o.grace, signals)
+			return nil
 		}
 	}
 }
