@@ -17,10 +17,6 @@ func TestInstaller(t *testing.T) {
 	const before = `version = 2
 [plugins."io.containerd.grpc.v1.cri"]
   device_ownership_from_security_context = true
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-      SystemdCgroup = true
 `
 	for _, r := range releases() {
 		t.Run(r.name, func(t *testing.T) {
@@ -48,10 +44,11 @@ func TestInstaller(t *testing.T) {
 			if cri["device_ownership_from_security_context"] != true {
 				t.Error("the file's own configuration is lost")
 			}
-			wagi := cri["containerd"].(map[string]any)["runtimes"].(map[string]any)["wagi"].(map[string]any)
-			if wagi["options"].(map[string]any)["SystemdCgroup"] != true {
-				t.Errorf("runtime %v, want the cgroup driver of runc", wagi)
+			runtimes := cri["containerd"].(map[string]any)["runtimes"].(map[string]any)
+			if runtimes["runc"].(map[string]any)["runtime_type"] != runc {
+				t.Errorf("runtimes %v: runc's is lost", runtimes)
 			}
+			wagi := runtimes["wagi"].(map[string]any)
 			machine.Run(t, exec.Command(host+wagi["runtime_type"].(string), "-v"))
 		})
 	}

@@ -37,10 +37,7 @@ type containerd struct {
 	DisabledPlugins []string `toml:"disabled_plugins"`
 	Plugins         map[string]struct {
 		Containerd struct {
-			Runtimes map[string]struct {
-				Type    string         `toml:"runtime_type"`
-				Options map[string]any `toml:"options"`
-			}
+			Runtimes map[string]any
 		}
 	}
 }
@@ -59,7 +56,7 @@ func (n *node) plan(d distribution) (edit, error) {
 	if err != nil {
 		return edit{}, err
 	}
-	block := n.block(c)
+	block := n.block(d, c)
 	if file := n.dropIn(d, c); file != "" {
 		return edit{file: file, with: fmt.Sprintf("version = %d\n\n%s", c.Version, block)}, nil
 	}
@@ -106,9 +103,12 @@ func (c *containerd) templateName(name string) string {
 	return name
 }
 
-// readConfig reads containerd's configuration. Without a file containerd runs on defaults, and takes one of version 2.
+// readConfig reads containerd's configuration, less the installer's part. Without a file containerd runs on defaults, and takes one of version 2.
 func (n *node) readConfig(file string) (*containerd, error) {
 	text, err := n.readText(file)
+	if err == nil {
+		text, err = cut(file, text)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -167,20 +167,21 @@ func (n *node) dropIn(d distribution, c *containerd) string {
 	return ""
 }
 
-// block makes the runtime known to CRI, with the annotations that the shim reads and the cgroup driver of the node's other containers.
-func (n *node) block(c *containerd) string {
-	table := fmt.Sprintf("[plugins.%q.containerd.runtimes.%q", c.criPlugin(), n.handler)
-	lines := []string{
-		begin,
-		table + "]",
+// block makes the runtime known to CRI, with the annotations that the shim reads. It has no options: the shim finds the
+// cgroup driver out by itself, and containerd 2.4 cannot start a pod with a user namespace for a runtime that has any.
+func (n *node) block(d distribution, c *containerd) string {
+	table := fmt.Sprintf("[plugins.%q.containerd.runtimes.", c.criPlugin())
+	lines := []string{begin}
+	if _, ok := c.Plugins[c.criPlugin()].Containerd.Runtimes["runc"]; !ok && c.Version < 3 && d.dropIns == "" {
+		// containerd 1.x forgets its own default as soon as another runtime is named.
+		lines = append(lines, table+`"runc"]`, `  runtime_type = "io.containerd.runc.v2"`)
+	}
+	lines = append(lines,
+		fmt.Sprintf("%s%q]", table, n.handler),
 		fmt.Sprintf("  runtime_type = %q", shimPath),
 		`  pod_annotations = ["io.containerd.wagi.v1.*"]`,
-	}
-	runc := c.Plugins[c.criPlugin()].Containerd.Runtimes["runc"]
-	if systemd, ok := runc.Options["SystemdCgroup"].(bool); ok {
-		lines = append(lines, table+".options]", fmt.Sprintf("  SystemdCgroup = %t", systemd))
-	}
-	return strings.Join(append(lines, end, ""), "\n")
+		end, "")
+	return strings.Join(lines, "\n")
 }
 
 // cut takes the installer's part out of a file's text.
