@@ -164,7 +164,8 @@ func (g *Gateway) Close() error {
 	return g.compiler.close()
 }
 
-// Drain makes the gateway report that it is not ready. It goes on serving.
+// Drain makes the gateway report that it is not ready, and end each connection with its next response, so that clients do not send
+// requests when the server closes them. It goes on serving.
 func (g *Gateway) Drain() {
 	g.draining.Store(true)
 }
@@ -208,7 +209,7 @@ func (g *Gateway) Warnings() []string {
 // ServeHTTP runs a guest for the request. When one fails whose response has begun, ServeHTTP breaks the connection off
 // in the way of net/http: it panics with [http.ErrAbortHandler].
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if ambiguous(r) {
+	if ambiguous(r) || g.draining.Load() {
 		w.Header().Set("Connection", "close")
 	}
 	x := newExchange(g, w, r)

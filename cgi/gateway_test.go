@@ -329,6 +329,11 @@ func TestReadiness(t *testing.T) {
 	if health, ready := get("/healthz"), get("/readyz"); health != 200 || ready != 503 {
 		t.Errorf("draining: healthz %d, readyz %d", health, ready)
 	}
+	w := httptest.NewRecorder()
+	gateway.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/healthz", nil))
+	if got := w.Header().Get("Connection"); got != "close" {
+		t.Errorf("draining: Connection %q, want close", got)
+	}
 }
 
 func TestHealthPathsCanBeMovedAndSwitchedOff(t *testing.T) {
