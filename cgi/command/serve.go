@@ -65,8 +65,9 @@ in all stops their guests and exits with status 0. A second signal ends it at on
 	flags.DurationVar(&opts.timeouts.header, "header-timeout", 10*time.Second, "how long the head of a request may take, and a TLS handshake; 0: for ever")
 	flags.DurationVar(&opts.timeouts.body, "body-timeout", time.Minute, "how long the next bytes of a request's body may take; 0: for ever")
 	flags.DurationVar(&opts.timeouts.idle, "idle-timeout", 2*time.Minute, "how long a connection may be idle; 0: for ever")
-	flags.DurationVar(&opts.drainDelay, "drain-delay", defaultDrainDelay(), "how long to go on accepting after SIGTERM, so that balancers see it")
-	flags.DurationVar(&opts.grace, "grace", 8*time.Second, "how long requests may take to finish after SIGTERM")
+	delay, grace := ending()
+	flags.DurationVar(&opts.drainDelay, "drain-delay", delay, "how long to go on accepting after SIGTERM, so that balancers see it")
+	flags.DurationVar(&opts.grace, "grace", grace, "how long requests may take to finish after SIGTERM")
 	flags.BoolVar(&opts.watch, "watch", true, "reload when modules.toml or a module changes")
 	for _, flag := range []string{"bindle-path", "bindle-url", "bindle-http-user", "bindle-http-password"} {
 		opts.bindle[flag] = flags.String(flag, "", "")
@@ -78,12 +79,17 @@ in all stops their guests and exits with status 0. A second signal ends it at on
 	return cmd
 }
 
-// defaultDrainDelay gives a cluster a second to send requests elsewhere. On a laptop nobody balances.
-func defaultDrainDelay() time.Duration {
-	if inContainer() {
-		return time.Second
+// ending is how long the gateway goes on accepting after SIGTERM, and how long it takes in all. Kubernetes needs the longest delay,
+// because the news reaches the nodes' kube-proxies by way of two controllers, and kills after 30 s, Docker after 10. On a laptop
+// nobody balances.
+func ending() (delay, grace time.Duration) {
+	switch {
+	case !inContainer():
+		return 0, 8 * time.Second
+	case os.Getenv("KUBERNETES_SERVICE_HOST") != "":
+		return 4 * time.Second, 25 * time.Second
 	}
-	return 0
+	return time.Second, 8 * time.Second
 }
 
 // run serves until a signal ends it.

@@ -107,6 +107,24 @@ func TestDrainLetsRequestsFinish(t *testing.T) {
 	}
 }
 
+func TestEnding(t *testing.T) {
+	for _, test := range []struct {
+		container, kubernetes string
+		delay, grace          time.Duration
+	}{
+		{"", "", 0, 8 * time.Second},
+		{"", "10.96.0.1", 0, 8 * time.Second}, // a laptop's shell beside a cluster
+		{"1", "", time.Second, 8 * time.Second},
+		{"1", "10.96.0.1", 4 * time.Second, 25 * time.Second},
+	} {
+		t.Setenv("WAGI_CONTAINER", test.container)
+		t.Setenv("KUBERNETES_SERVICE_HOST", test.kubernetes)
+		if delay, grace := ending(); delay != test.delay || grace != test.grace {
+			t.Errorf("container %q, Kubernetes %q: got %s and %s, want %s and %s", test.container, test.kubernetes, delay, grace, test.delay, test.grace)
+		}
+	}
+}
+
 func TestDrainStopsGuests(t *testing.T) {
 	second := make(chan os.Signal, 1)
 	second <- os.Interrupt
