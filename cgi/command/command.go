@@ -70,6 +70,9 @@ func report(err error) int {
 		return int(status)
 	}
 	fmt.Fprintf(os.Stderr, "wagi: error: %v\n", err)
+	if os.Getpid() == 1 {
+		leaveMessage(err)
+	}
 	var hint hintError
 	var usage usageError
 	switch {
@@ -82,6 +85,18 @@ func report(err error) int {
 		return exitUsage
 	}
 	return exitFailure
+}
+
+// terminationLog is where Kubernetes looks for the reason of a container's end (terminationMessagePath), which
+// kubectl describe pod shows. Where the kubelet has not made the file, nobody asks.
+const terminationLog = "/dev/termination-log"
+
+// leaveMessage writes err there.
+func leaveMessage(err error) {
+	if file, openErr := os.OpenFile(terminationLog, os.O_WRONLY, 0); openErr == nil {
+		fmt.Fprintln(file, err)
+		file.Close()
+	}
 }
 
 func rootCommand() *cobra.Command {
