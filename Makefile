@@ -25,7 +25,7 @@ TARBALL_amd64 := containerd-shim-wagi-v1-linux-x86_64
 TARBALL_arm64 := containerd-shim-wagi-v1-linux-aarch64
 SBOM := go -C images/installer/sbom tool cyclonedx-gomod
 
-.PHONY: help build images javascript run test unit e2e e2e-cri e2e-docker bench bench-go bench-programs dist lint install clean packages packages-clang out/containerd-shim-wagi-v1 out/wagi out/installer
+.PHONY: help build images javascript run test unit e2e e2e-cri e2e-kubernetes e2e-docker bench bench-go bench-programs dist lint install clean packages packages-clang out/containerd-shim-wagi-v1 out/wagi out/installer
 
 help: ## this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -77,6 +77,11 @@ unit: ## tests that need no root, no daemon, no network
 
 e2e: packages build images javascript $(CONTAINERDS) out/cni out/busybox ## the shim under containerd 1.6, 1.7 and 2.4, by itself and in pods; needs root
 	E2E=1 go test -count=1 -timeout 20m ./test ./test/cri
+
+e2e-kubernetes: packages build images out/kubernetes out/etcd out/cni out/runc $(CONTAINERDS) ## the shim under Kubernetes 1.36; needs root; the first build takes some minutes
+	command -v nft >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends nftables; }
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o out/kubernetes/native ./test/testdata/native
+	E2E=1 go test -count=1 -v -timeout 20m -parallel 4 ./test/kubernetes | $(COUNT)
 
 e2e-cri: packages build out/containerd-1.7 out/containerd-2.4 out/cni out/busybox ## pods alone: what CRI asks of a runtime, beside runc's own shim
 	E2E=1 go test -count=1 -timeout 20m -parallel 6 ./test/cri
@@ -159,6 +164,22 @@ out/containerd-1.7: test/containerd-1.7/go.mod test/containerd-1.7/go.sum
 
 out/containerd-2.4: test/containerd-2.4/go.mod test/containerd-2.4/go.sum
 	GOBIN=$(CURDIR)/$@ go -C test/containerd-2.4 install tool && touch $@
+
+# The components are told their version by the linker, which is all that their own build adds.
+out/kubernetes: test/kubernetes/build/go.mod test/kubernetes/build/go.sum
+	GOBIN=$(CURDIR)/$@.tmp CGO_ENABLED=0 go -C test/kubernetes/build install -trimpath -ldflags="-s -w $$(go -C test/kubernetes/build list -m \
+		-f '-X k8s.io/component-base/version.gitVersion={{.Version}}' k8s.io/kubernetes)" tool
+	rm -rf $@ && mv $@.tmp $@
+
+out/runc: test/kubernetes/runc/go.mod test/kubernetes/runc/go.sum
+	[ -e /usr/include/seccomp.h ] || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends libseccomp-dev pkg-config; }
+	GOBIN=$(CURDIR)/$@ CGO_ENABLED=1 go -C test/kubernetes/runc install -trimpath -tags 'seccomp netgo osusergo' -ldflags='-s -w -extldflags=-static' tool && touch $@
+
+# The etcd of Debian 13: that of Debian 12 is too old.
+out/etcd: out/trixie/apt.conf
+	rm -rf $@.tmp && mkdir -p $@.tmp
+	cd $@.tmp && $(TRIXIE) download -q etcd-server && dpkg -x etcd-server_*.deb . && mv usr/bin/etcd . && rm -rf usr etc lib *.deb
+	mv $@.tmp $@ && touch $@
 
 out/cni: test/cni/go.mod test/cni/go.sum
 	CGO_ENABLED=0 GOBIN=$(CURDIR)/$@ go -C test/cni install -trimpath tool && touch $@

@@ -21,10 +21,10 @@ import (
 )
 
 func main() {
-	commands := map[string]func([]string) error{"exit": exit, "cat": cat, "get": get, "pause": pause, "report": report, "tty": tty}
+	commands := map[string]func([]string) error{"exit": exit, "cat": cat, "get": get, "pause": pause, "report": report, "tty": tty, "write": write}
 	run := commands[append(os.Args, "")[1]]
 	if run == nil {
-		fmt.Fprintln(os.Stderr, "usage: native exit|cat|get|pause|report|tty")
+		fmt.Fprintln(os.Stderr, "usage: native exit|cat|get|pause|report|tty|write")
 		os.Exit(2)
 	}
 	if err := run(os.Args[2:]); err != nil {
@@ -60,6 +60,11 @@ func get(args []string) error {
 	defer r.Body.Close()
 	_, err = io.Copy(os.Stdout, r.Body)
 	return err
+}
+
+// write FILE WORD... makes a file of the words.
+func write(args []string) error {
+	return os.WriteFile(args[0], []byte(strings.Join(args[1:], " ")+"\n"), 0o644)
 }
 
 // pause says ready and waits for SIGTERM.
