@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task"
@@ -49,7 +50,7 @@ func registerService(target string) {
 			if err != nil {
 				return nil, err
 			}
-			return &service{runc, filepath.Dir(wd), compilers}, nil
+			return &service{TTRPCTaskService: runc, bundles: filepath.Dir(wd), compilers: compilers}, nil
 		},
 	})
 }
@@ -59,6 +60,7 @@ type service struct {
 	taskapi.TTRPCTaskService
 	bundles   string // directory of all bundles; the one that the shim was started in may be gone before the shim
 	compilers *compilers
+	deleting  sync.RWMutex // held for reading while a container is deleted
 }
 
 // Create creates a container. A WAGI container's config.json is rewritten first.
@@ -78,7 +80,17 @@ func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 	if r.ExecID == "" {
 		s.compilers.close(r.ID)
 	}
+	s.deleting.RLock()
+	defer s.deleting.RUnlock()
 	return s.TTRPCTaskService.Delete(ctx, r)
+}
+
+// Shutdown ends the shim unless it has containers. When two clients delete one at the same time, containerd asks for the
+// end after the one that comes too late, and never again: so it waits for the other.
+func (s *service) Shutdown(ctx context.Context, r *taskapi.ShutdownRequest) (*emptypb.Empty, error) {
+	s.deleting.Lock()
+	defer s.deleting.Unlock()
+	return s.TTRPCTaskService.Shutdown(ctx, r)
 }
 
 func (s *service) prepare(ctx context.Context, r *taskapi.CreateTaskRequest) error {

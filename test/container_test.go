@@ -383,6 +383,14 @@ func parent(t *testing.T, pid int) int {
 	return ppid
 }
 
+// reaped fails while a process is there, if only as a zombie.
+func reaped(pid int) error {
+	if err := unix.Kill(pid, 0); err != unix.ESRCH {
+		return fmt.Errorf("process %d has not been reaped: %v", pid, err)
+	}
+	return nil
+}
+
 // A containerd that comes back finds the tasks that ran on, and does with those that did not what it does under runc's own
 // shim: 1.6 keeps them, later ones clear them away.
 func TestRestart(t *testing.T) {
@@ -397,6 +405,7 @@ func TestRestart(t *testing.T) {
 			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
+			machine.Await(t, func() error { return reaped(pid) })
 		}
 		d.up(t)
 		if got := d.pid(t, "web"); got != pid {
@@ -491,6 +500,19 @@ func TestDetection(t *testing.T) {
 		expect(t, d.try(container(wagi, "sandbox", sandbox, "/native", "exit", "0", "plain")...), 0, "out: plain\n", "err: plain")
 		if r := d.try(container(wagi, "sandbox", sandbox, "/modules.toml")...); r.Code == 0 || !strings.Contains(r.Err, "exec") {
 			t.Errorf("a sandbox's /modules.toml is not run as a program: exit status %d, %s", r.Code, r.Err)
+		}
+	})
+}
+
+// Two clients that delete a container at the same time leave no shim behind.
+func TestDeletedTwice(t *testing.T) {
+	each(t, func(t *testing.T, d *daemon) {
+		for i := range 10 {
+			id := fmt.Sprintf("web%d", i)
+			web := d.session(t, container(wagi, id, foreground, "/modules.toml")...) // deletes it as well
+			web.until(t, "Ready")
+			d.remove(id)
+			machine.Await(t, d.clean)
 		}
 	})
 }

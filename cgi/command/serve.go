@@ -139,11 +139,10 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 	serving := &serving{gateway: gateway}
 	for _, l := range listeners {
 		go func() { served <- s.serve(l) }()
-		fmt.Fprintf(stdout, "Ready: serving on %s\n", l.url(s.scheme()))
 		serving.addresses = append(serving.addresses, l.url(s.scheme()))
 	}
 	control.serving.Store(serving)
-	if err := o.attend(ctx, s, gateway, served, signals); err != nil {
+	if err := o.attend(ctx, stdout, s, serving, served, signals); err != nil {
 		return err
 	}
 	stopReloading()
@@ -152,9 +151,9 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 }
 
 // attend becomes ready when all modules are, and returns at the first signal, or with what made serving impossible.
-func (o *serveOptions) attend(ctx context.Context, s *server, gateway *cgi.Reloader, served <-chan error, signals <-chan os.Signal) error {
+func (o *serveOptions) attend(ctx context.Context, stdout io.Writer, s *server, serving *serving, served <-chan error, signals <-chan os.Signal) error {
 	loaded := make(chan error, 1)
-	go func() { loaded <- gateway.Wait(ctx) }()
+	go func() { loaded <- serving.gateway.Wait(ctx) }()
 	for {
 		select {
 		case err := <-loaded:
@@ -163,6 +162,9 @@ func (o *serveOptions) attend(ctx context.Context, s *server, gateway *cgi.Reloa
 			}
 			settle()
 			o.observers.ready(true)
+			for _, url := range serving.addresses {
+				fmt.Fprintf(stdout, "Ready: serving on %s\n", url)
+			}
 		case err := <-served:
 			return fmt.Errorf("serve: %w", errors.Join(err, s.http.Close()))
 		case <-signals:
