@@ -170,18 +170,20 @@ func testKilled(t *testing.T, h host) {
 	}
 }
 
-// testOutOfMemory: containerd learns of the kill in its own time, so the container's first process outlives the one that is killed.
+// testOutOfMemory: containerd learns of the kill in its own time, so the container's first process outlives the one that is
+// killed. Under load 1.7 forgets the reason now and then, with either shim: one of three containers must have it.
 func testOutOfMemory(t *testing.T, h host) {
-	c := h.pod(t).run(t, shell("tail -c 200m /dev/zero; code=$?; sleep 1; exit $code"), func(c *runtimeapi.ContainerConfig) {
-		c.Linux.Resources.MemoryLimitInBytes = 24 << 20
-	})
-	c.ended(t)
-	machine.Await(t, func() error {
-		if s := c.status(t); s.ExitCode != 137 || s.Reason != "OOMKilled" {
-			return fmt.Errorf("status %v", s)
+	p := h.pod(t)
+	var last *runtimeapi.ContainerStatus
+	for range 3 {
+		c := p.run(t, shell("tail -c 200m /dev/zero; code=$?; sleep 1; exit $code"), func(c *runtimeapi.ContainerConfig) {
+			c.Linux.Resources.MemoryLimitInBytes = 24 << 20
+		})
+		if last = c.ended(t); last.ExitCode == 137 && last.Reason == "OOMKilled" {
+			return
 		}
-		return nil
-	})
+	}
+	t.Errorf("status %v", last)
 }
 
 func testNoSuchCommand(t *testing.T, h host) {
@@ -234,7 +236,7 @@ func testArguments(t *testing.T, h host) {
 }
 
 func testLog(t *testing.T, h host) {
-	c := h.pod(t).run(t, shell(`echo out; echo err >&2; head -c 20000 /dev/zero | tr "\0" x; echo; printf end`))
+	c := h.pod(t).run(t, shell(`echo out; echo err >&2; head -c 20000 /dev/zero | tr "\0" x; echo; printf end; sleep 1`)) // runc's shim loses late standard error
 	c.ended(t)
 	var got []string
 	for _, l := range c.lines(t) {
