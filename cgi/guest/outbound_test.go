@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -547,14 +548,16 @@ func TestOutboundLeaksNothing(t *testing.T) {
 			"abandon-spin": "guest stopped: context canceled",
 		} {
 			ctx, cancel := context.WithCancel(t.Context())
-			go func() {
+			var arrivals sync.WaitGroup
+			arrivals.Go(func() {
 				<-d.arrived
 				<-d.arrived
 				if entrypoint == "abandon-spin" {
 					cancel()
 				}
-			}()
+			})
 			err := m.Run(ctx, &Call{Entrypoint: entrypoint, Args: []string{d.URL + "/stall", "GET", "", "", ""}})
+			arrivals.Wait() // else those of the next guest may count as this one's
 			if got := errorString(err); got != want {
 				t.Errorf("%s: got %s, want %s", entrypoint, got, want)
 			}
