@@ -217,12 +217,12 @@ func (x *exchange) call(life *lifetime, out *response) (redirect string, err err
 		Stdout:     out,
 		Stderr:     diagnostics,
 	})
-	if err = x.cause(life, err); err == nil {
-		redirect, err = out.end()
-	} else {
+	if err = x.cause(life, err); err != nil {
 		out.abandon()
+	} else if redirect, err = out.end(); err != nil {
+		err = x.cause(life, err)
 	}
-	x.sent = out.sent.Load()
+	x.sent = out.sent()
 	x.status, x.bytes = out.result()
 	return redirect, err
 }

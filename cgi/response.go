@@ -154,15 +154,29 @@ func (h *head) bodyAllowed() bool {
 	return h.redirect == "" && h.status != http.StatusNoContent && h.status != http.StatusNotModified
 }
 
+// Phases of a response. The end of the guest's life, which may come at any time, finds it in one of them and decides what becomes
+// of it: nothing, which leaves the status to the gateway, a response that looks broken off, or a complete one.
+const (
+	unsent   int32 = iota // the status can still change
+	refused               // the life ended before the head was sent
+	sending               // the head is on its way, and some of the body
+	open                  // the head is out
+	complete              // the rest is on its way
+	broken                // the life ended before that
+)
+
+// departTime is how long a client may take to receive what is on its way when the guest's life ends.
+const departTime = time.Second
+
 // response turns what a guest prints into the response: the guest's standard output.
 type response struct {
 	w        http.ResponseWriter
-	life     *lifetime   // of the guest
-	limit    int64       // bytes; negative: none
-	incoming *incoming   // the request's body, as in exchange
-	reads    bool        // the guest may be reading from the client
-	sent     atomic.Bool // the head is on its way to the client: the status can no longer change
-	unguard  func()      // nil: guard was not called
+	life     *lifetime // of the guest
+	limit    int64     // bytes; negative: none
+	incoming *incoming // the request's body, as in exchange
+	reads    bool      // the guest may be reading from the client
+	phase    atomic.Int32
+	unguard  func() // nil: guard was not called
 
 	mu      sync.Mutex
 	size    int64       // guarded by mu: bytes printed
@@ -240,18 +254,20 @@ func (o *response) addBody(p []byte) error {
 	if !o.head.bodyAllowed() {
 		return nil
 	}
-	if !o.sent.Load() {
+	if !o.sent() {
 		if len(o.held)+len(p) <= holdBytes {
 			o.held = append(o.held, p...)
 			o.sendLater()
 			return nil
 		}
-		if err := o.send(); err != nil {
+		if err := o.send(sending); err != nil {
 			return err
 		}
 	}
 	o.sendLater()
-	return o.write(p)
+	err := o.write(p)
+	o.phase.CompareAndSwap(sending, open) // so much is more than net/http holds back
+	return err
 }
 
 // sendLater makes sure that what is held back, here or in net/http, leaves soon.
@@ -274,23 +290,41 @@ func (o *response) flush() {
 	if o.ended || o.life.err() != nil {
 		return
 	}
-	if !o.sent.Load() {
-		if err := o.send(); err != nil {
+	if !o.sent() {
+		if err := o.send(sending); err != nil {
 			o.life.cancel(err)
 			return
 		}
 	}
 	// A client that is gone shows when the context ends or the guest prints again.
 	_ = http.NewResponseController(o.w).Flush()
+	o.phase.CompareAndSwap(sending, open)
 }
 
-// send sends the head and what is held back of the body.
-func (o *response) send() error {
-	o.sent.Store(true)
-	if !o.ended || len(o.held) > unsentBytes {
+// sent says whether the head is on its way to the client: the status can no longer change.
+func (o *response) sent() bool {
+	return o.phase.Load() > refused
+}
+
+// expire is called when the guest's life has ended. A write to a client that does not receive fails then, but what is on its
+// way gets some time: a head, so that the response looks broken off, or the end of a complete response.
+func (o *response) expire() {
+	if o.phase.CompareAndSwap(unsent, refused) {
+		return
+	}
+	until := time.Now()
+	if !o.phase.CompareAndSwap(open, broken) {
+		until = until.Add(departTime)
+	}
+	_ = http.NewResponseController(o.w).SetWriteDeadline(until) // what fails is a writer without deadlines: that of a test
+}
+
+// send sends the head and what is held back of the body: phase is how far the response comes by it.
+func (o *response) send(phase int32) error {
+	if phase == sending || len(o.held) > unsentBytes {
 		o.guard()
 	}
-	if o.life.err() != nil { // after the store: whoever ended life has seen it, or is seen here
+	if o.life.err() != nil || !o.phase.CompareAndSwap(unsent, phase) {
 		return context.Cause(o.life)
 	}
 	header := o.w.Header()
@@ -326,19 +360,22 @@ func (o *response) end() (redirect string, err error) {
 		return "", errNoHead
 	case o.head.redirect != "":
 		return o.head.redirect, nil
-	case o.sent.Load():
+	case o.sent():
+		if !o.phase.CompareAndSwap(open, complete) {
+			return "", context.Cause(o.life)
+		}
 		return "", nil
 	case o.head.bodyAllowed() && (len(o.held) > 0 || o.incoming.last()): // a client that lingers sees that the response is complete
 		o.w.Header().Set("Content-Length", strconv.Itoa(len(o.held)))
 	}
-	return "", o.send()
+	return "", o.send(complete)
 }
 
 // result is what went to the client: the status, 0 if nothing did, and how many bytes of a body.
 func (o *response) result() (status int, bytes int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.sent.Load() {
+	if !o.sent() {
 		return 0, 0
 	}
 	return o.head.status, o.written
@@ -368,15 +405,12 @@ func (o *response) guard() {
 	done := make(chan struct{})
 	stop := context.AfterFunc(o.life, func() {
 		defer close(done)
-		client := http.NewResponseController(o.w)
-		past := time.Unix(1, 0)
 		if o.reads {
 			o.incoming.spoil()
-			_ = client.SetReadDeadline(past) // what fails is a writer without deadlines: that of a test
+			past := time.Unix(1, 0)
+			_ = http.NewResponseController(o.w).SetReadDeadline(past) // what fails is a writer without deadlines: that of a test
 		}
-		if o.sent.Load() {
-			_ = client.SetWriteDeadline(past)
-		}
+		o.expire()
 	})
 	o.unguard = func() {
 		if !stop() {

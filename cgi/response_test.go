@@ -2,6 +2,8 @@ package cgi
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strconv"
@@ -62,3 +64,88 @@ func printTo(t *testing.T, pieces ...string) []string {
 	slices.Sort(sent)
 	return sent
 }
+
+// The timeout may strike at any point of a response. The client gets an error's status, a response that looks broken off, or a
+// complete one, and never a connection that ends without a word.
+func TestResponseExpires(t *testing.T) {
+	const short, long = "Content-Type: text/plain\n\nhello", 2 * holdBytes
+	type step func(*response) error
+	end := func(o *response) error { _, err := o.end(); return err }
+	print := func(text string) step {
+		return func(o *response) error { _, err := o.Write([]byte(text)); return err }
+	}
+	flush := func(o *response) error { o.flush(); return context.Cause(o.life) }
+	expire := func(o *response) error { o.life.cancel(errTimeout); o.expire(); return nil }
+	during := func(next step) step { // expires when the head is on its way
+		return func(o *response) error {
+			o.w = &expiringWriter{o.w, func() { expire(o) }}
+			return next(o)
+		}
+	}
+	tests := map[string]struct {
+		steps  []step
+		status int
+		body   string // empty: it breaks off
+	}{
+		"before the head":         {[]step{print(short), expire, end}, http.StatusGatewayTimeout, ""},
+		"before the head, late":   {[]step{print(short), expire, flush}, http.StatusGatewayTimeout, ""},
+		"before much":             {[]step{expire, print(short + strings.Repeat("x", long))}, http.StatusGatewayTimeout, ""},
+		"with the head":           {[]step{print(short), during(flush), end}, http.StatusOK, ""},
+		"with much":               {[]step{during(print(short + strings.Repeat("x", long))), print("!")}, http.StatusOK, ""},
+		"after the head":          {[]step{print(short), flush, expire, end}, http.StatusOK, ""},
+		"with the whole":          {[]step{print(short), during(end)}, http.StatusOK, "hello"},
+		"after the whole":         {[]step{print(short), end, expire}, http.StatusOK, "hello"},
+		"after the head and rest": {[]step{print(short), flush, print("!"), end, expire}, http.StatusOK, "hello!"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				life := &lifetime{request: r.Context()}
+				defer life.close()
+				out := &response{w: w, life: life, limit: -1}
+				defer out.release()
+				for _, step := range test.steps {
+					if err := step(out); err != nil {
+						out.abandon()
+						if out.sent() {
+							panic(http.ErrAbortHandler)
+						}
+						w.Header().Set("Content-Length", "0") // as fail does
+						w.WriteHeader(statusOf(err))
+						return
+					}
+				}
+			}))
+			server.Config.Protocols = new(http.Protocols)
+			server.Config.Protocols.SetHTTP1(true)
+			server.Config.Protocols.SetUnencryptedHTTP2(true)
+			server.Start()
+			defer server.Close()
+			withProtocols(t, func(t *testing.T, client *http.Client) {
+				response, err := sendBy(deadline(t), client, server.URL, nil, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer response.Body.Close()
+				body, err := io.ReadAll(response.Body)
+				if response.StatusCode != test.status || test.body != "" && string(body) != test.body ||
+					(err != nil) != (test.status == http.StatusOK && test.body == "") {
+					t.Errorf("status %d, %d bytes: %.10q, %v; want status %d, %q", response.StatusCode, len(body), body, err, test.status, test.body)
+				}
+			})
+		})
+	}
+}
+
+// expiringWriter calls expire when the head is given to it.
+type expiringWriter struct {
+	http.ResponseWriter
+	expire func()
+}
+
+func (w *expiringWriter) WriteHeader(status int) {
+	w.expire()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *expiringWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
