@@ -28,7 +28,7 @@ type instance struct {
 	globals    []api.MutableGlobal
 	entrypoint string
 	function   api.Function // the entrypoint; nil: not looked up yet
-	stack      stack        // of function
+	stack      *stack       // of function
 	runs       int
 
 	runner   api.Module            // nil: guests begin at the begin
@@ -105,7 +105,7 @@ func (m *Module) call(g *guest, i *instance, entrypoint string) error {
 	}
 	err := g.invoke(i.function, i.stack)
 	if i.stack.large() {
-		i.function, i.stack = nil, stack{}
+		i.function, i.stack = nil, nil
 	}
 	return err
 }
@@ -169,7 +169,7 @@ func (i *instance) dropModule() {
 	if i.runner != nil {
 		_ = i.runner.Close(context.Background())
 	}
-	i.module, i.runner, i.globals, i.function, i.snapshot, i.stack = nil, nil, nil, nil, nil, stack{}
+	i.module, i.runner, i.globals, i.function, i.snapshot, i.stack = nil, nil, nil, nil, nil, nil
 }
 
 func (i *instance) close() {

@@ -27,11 +27,14 @@ type history struct {
 	mean atomic.Int64
 }
 
-// add counts a guest. Where two are added at once one of them may be lost.
+// add counts a guest. Where two are added at once one of them may be lost. Among quick ones a quick one makes no difference,
+// and processors do not have to pass the mean on to each other.
 func (h *history) add(used time.Duration) {
 	const weight = 16
 	mean := h.mean.Load()
-	h.mean.Store(mean + (int64(used)-mean)/weight)
+	if quick := int64(slice / 8); mean > quick || int64(used) > quick {
+		h.mean.Store(mean + (int64(used)-mean)/weight)
+	}
 }
 
 // long says whether the next guest is likely to compute for long.
@@ -63,10 +66,10 @@ func (m *meter) pause() {
 
 // resume ends that time.
 func (m *meter) resume() {
-	if m.now()-m.since < blocked {
-		m.count()
+	if now := m.now(); now-m.since < blocked {
+		m.countTo(now)
 	} else {
-		m.restart()
+		m.restartAt(now)
 	}
 }
 
@@ -82,7 +85,7 @@ func (m *meter) wait() {
 // begin begins to measure a guest. One that is likely to compute for long waits for a turn first: of many that begin
 // at once, as after a time-out, each would else have a slice without.
 func (m *meter) begin(ctx context.Context) {
-	if m.restart(); m.history.long() {
+	if m.restartAt(0); m.history.long() {
 		m.oweTurn()
 		m.yield(ctx)
 	}
@@ -99,7 +102,11 @@ func (m *meter) end() {
 
 // restart begins to measure.
 func (m *meter) restart() {
-	m.since = m.now()
+	m.restartAt(m.now())
+}
+
+func (m *meter) restartAt(now time.Duration) {
+	m.since = now
 	if m.limit > 0 {
 		m.thread = threadTime()
 	}
@@ -109,10 +116,13 @@ func (m *meter) now() time.Duration {
 	return time.Since(m.start)
 }
 
-// count adds what the guest has computed. Where a system call has brought it to another thread, the difference of the
-// threads' times means nothing, but is never taken for more than the time that has passed, or for much.
 func (m *meter) count() {
-	now := m.now()
+	m.countTo(m.now())
+}
+
+// countTo adds what the guest has computed. Where a system call has brought it to another thread, the difference of the
+// threads' times means nothing, but is never taken for more than the time that has passed, or for much.
+func (m *meter) countTo(now time.Duration) {
 	passed := now - m.since
 	m.used, m.since = m.used+passed, now
 	if m.limit > 0 {

@@ -23,7 +23,7 @@ type guest struct {
 	memory      api.Memory     // set for each system call
 	exit        *ExitError     // nil: proc_exit was not called
 	limit       *LimitError    // nil: it has not computed for too long
-	stack       stack          // of the function that was called
+	stack       *stack         // of the function that was called
 	maxStack    uint64         // bytes
 	overflow    bool           // the stack was longer
 	meter       meter

@@ -23,17 +23,17 @@ type stack struct {
 
 // stackOf finds the stack, of which the engine tells nothing, in the engine's own fields. An engine that interprets has
 // another one, for 2000 calls at most.
-func stackOf(f api.Function) stack {
+func stackOf(f api.Function) *stack {
 	engine := reflect.ValueOf(f).Elem()
-	s := stack{engine.FieldByName("stack"), engine.FieldByName("tryHandlers")}
+	s := &stack{engine.FieldByName("stack"), engine.FieldByName("tryHandlers")}
 	if !s.handlers.IsValid() {
-		return stack{}
+		return &stack{}
 	}
 	return s
 }
 
 // size is the stack's length in bytes, with its copies.
-func (s stack) size() uint64 {
+func (s *stack) size() uint64 {
 	if !s.bytes.IsValid() {
 		return 0
 	}
@@ -41,7 +41,7 @@ func (s stack) size() uint64 {
 }
 
 // large says whether the stack is too long to be kept. The engine keeps copies though it has no use for them.
-func (s stack) large() bool {
+func (s *stack) large() bool {
 	return s.bytes.IsValid() && s.bytes.Len()*(1+s.handlers.Cap()) > keptStack
 }
 
@@ -51,7 +51,7 @@ func (m *Module) maxStack() uint64 {
 }
 
 // invoke calls a function for the guest, which is stopped when its stack is too long.
-func (g *guest) invoke(f api.Function, s stack) error {
+func (g *guest) invoke(f api.Function, s *stack) error {
 	g.stack = s
 	return f.CallWithStack(&g.engine, nil)
 }

@@ -1,14 +1,9 @@
 package instrument
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/tetratelabs/wazero"
 
 	"containerd-shim-wagi-v1/cgi/wat"
 )
@@ -71,50 +66,4 @@ func doubling(call string) string {
 		fmt.Fprintf(&text, "(func $f%d "+call+" "+call+")", i+1, i, i)
 	}
 	return text.String()
-}
-
-// TestInterrupt runs what never ends. It has to come to the interrupt, and to the next ones, soon.
-func TestInterrupt(t *testing.T) {
-	for name, text := range endless {
-		t.Run(name, func(t *testing.T) {
-			m, err := Rewrite(assemble(t, text))
-			if err != nil {
-				t.Fatal(err)
-			}
-			longest, err := intervals(t, m, 20)
-			if !errors.Is(err, errStop) {
-				t.Fatalf("the guest ended with %v", err)
-			}
-			if longest > 200*time.Millisecond { // 10 ms on an idle machine
-				t.Errorf("%v between two interrupts", longest)
-			}
-		})
-	}
-}
-
-var errStop = errors.New("stopped by the test")
-
-// intervals runs a module until its n-th interrupt. It returns the longest time between two of them.
-func intervals(t testing.TB, m *Module, n int) (longest time.Duration, err error) {
-	ctx := context.Background()
-	e := newEngine(t, ctx)
-	compiled, err := e.CompileModule(ctx, m.Binary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	last := time.Now()
-	e.interrupted = func() {
-		longest = max(longest, time.Since(last))
-		last = time.Now()
-		if n--; n == 0 {
-			panic(errStop)
-		}
-	}
-	instance, err := e.InstantiateModule(ctx, compiled, wazero.NewModuleConfig())
-	for _, name := range []string{m.Start, "run"} {
-		if err == nil && name != "" {
-			_, err = instance.ExportedFunction(name).Call(ctx)
-		}
-	}
-	return longest, err
 }

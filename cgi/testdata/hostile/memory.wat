@@ -1,5 +1,4 @@
 ;; Memory grown to 4 GiB, page by page, each of them touched; the refusal is ignored.
-;; timeout: 10s
 ;; want: 500 guest trapped: out of bounds memory access
 (module
   (memory (export "memory") 1)

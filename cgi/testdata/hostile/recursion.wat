@@ -1,5 +1,4 @@
 ;; Recursion without an end, each call with many locals.
-;; timeout: 10s
 ;; want: 500 guest trapped: stack overflow
 (module
   (func $down (param i64 i64 i64 i64) (result i64)

@@ -1,5 +1,4 @@
 ;; A table grown to 4 Gi elements, which are memory of the gateway. The refusal is a trap.
-;; timeout: 10s
 ;; want: 500 guest trapped: unreachable
 (module
   (table $t 1 externref)
