@@ -29,11 +29,12 @@ type history struct {
 
 // add counts a guest. Where two are added at once one of them may be lost. Among quick ones a quick one makes no difference,
 // and processors do not have to pass the mean on to each other.
+// One that others held up weighs no more than it must to be seen.
 func (h *history) add(used time.Duration) {
 	const weight = 16
 	mean := h.mean.Load()
 	if quick := int64(slice / 8); mean > quick || int64(used) > quick {
-		h.mean.Store(mean + (int64(used)-mean)/weight)
+		h.mean.Store(mean + (int64(min(used, longest))-mean)/weight)
 	}
 }
 
@@ -91,13 +92,10 @@ func (m *meter) begin(ctx context.Context) {
 	}
 }
 
-// end gives the turn back and notes what the guest has computed.
+// end gives the turn back and notes what the guest has computed, and what was done to put its instance back.
 func (m *meter) end() {
-	if m.used > slice/8 { // for less it is not worth a look at the clock
-		m.count()
-	}
 	m.turns.release(&m.turn)
-	m.history.add(m.used)
+	m.history.add(m.used + m.now() - m.since)
 }
 
 // restart begins to measure.
