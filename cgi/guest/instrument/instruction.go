@@ -81,6 +81,7 @@ type instruction struct {
 	op     uint16
 	index  uint32  // the first immediate, where that is an index of something other than a label
 	labels []label // that it can branch to; valid until the next instruction is read
+	kind   int64   // the index of the type of a block or of an indirect call; negative: it has no such type
 }
 
 // label is an immediate that says how many blocks further out than the innermost one the block is that a branch leads to.
@@ -92,23 +93,24 @@ type label struct {
 // instruction reads an instruction, exactly as the engine does: a byte that it took for an opcode and we for an
 // immediate could hide a loop.
 func (r *reader) instruction() (i instruction) {
-	i.at = r.at
+	i.at, i.kind = r.at, -1
 	i.op = uint16(r.byte())
 	switch op := i.op; {
 	case op == opBlock, op == opLoop, op == opIf:
-		r.blockType()
+		i.kind = r.blockType()
 	case op == opBr, op == opBrIf, op == opBrOnNull, op == opBrOnNonNull:
 		r.labels = r.labels[:0]
 		i.labels = r.label()
 	case op == opBrTable:
 		i.labels = r.branchTable()
 	case op == opTryTable:
-		i.labels = r.tryTable()
+		i.kind = r.blockType()
+		i.labels = r.catches()
 	case op == opCallIndirect, op == opReturnCallIndirect:
-		r.typeIndex()
+		i.kind = int64(r.typeIndex())
 		r.uint() // table
 	case op == opCallRef, op == opReturnCallRef:
-		r.typeIndex()
+		i.kind = int64(r.typeIndex())
 	case op == opThrow, op == opCall, op == opReturnCall, op >= opLocalGet && op <= opTableSet, op == opRefFunc:
 		i.index = r.uint()
 	case op == opSelectType:
@@ -154,11 +156,14 @@ func (r *reader) unknown(op uint16) {
 	r.fail("unknown instruction %#x", op)
 }
 
-func (r *reader) blockType() {
+// blockType reads the type of a block: an index, or negative.
+func (r *reader) blockType() int64 {
 	const shortRef, shortRefNull = -28, -29 // typeRef and typeRefNull as signed numbers
-	if t := r.typeNumber(); t == shortRef || t == shortRefNull {
+	t := r.typeNumber()
+	if t == shortRef || t == shortRefNull {
 		r.typeNumber()
 	}
+	return t
 }
 
 // valueType reads the type of a value. Of a reference to a type it gives the first byte.
@@ -210,9 +215,9 @@ func (r *reader) branchTable() []label {
 	return r.label()
 }
 
-func (r *reader) tryTable() []label {
+// catches reads those of a try_table.
+func (r *reader) catches() []label {
 	const catch, catchRef, catchAllRef = 0, 1, 3
-	r.blockType()
 	r.labels = r.labels[:0]
 	for range r.count() {
 		kind := r.byte()

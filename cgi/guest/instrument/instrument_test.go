@@ -96,6 +96,7 @@ func TestError(t *testing.T) {
 		"branch out of code": {string(moduleWith([]byte{opBr, 1, opEnd})), "function 0: offset 0x48: branch out of more than 1 blocks"},
 		"locals":             {magic + "\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x0a\x08\x01\x06\x01\xd1\x86\x03\x7f\x0b", "function 0: offset 0x1b: too many locals: 50001, of 50000 at most"},
 		"wide type":          {magic + "\x01\xee\x07\x01\x60\xe9\x07" + strings.Repeat("\x7f", 1001) + "\x00", "type section: offset 0x3f9: type 0 has 1001 parameters and 0 results, of 1000 at most"},
+		"loops":              {string(moduleWith(append(bytes.Repeat([]byte{opLoop, typeEmpty, opEnd}, maxCostly+1), opEnd))), "function 0: offset 0x304a: too many loops and try_tables: more than 4096"},
 		"no end":             {string(moduleWith([]byte{opBlock, typeEmpty, opEnd})), "function 0: offset 0x49: blocks and their ends do not match"},
 	} {
 		if _, err := Rewrite([]byte(c.wasm)); err == nil || err.Error() != c.want {
@@ -126,7 +127,7 @@ func TestAllLocals(t *testing.T) {
 func TestLinear(t *testing.T) {
 	const n = 50_000
 	for name, text := range map[string]string{
-		"nested loops":  "(func " + strings.Repeat("loop ", n) + strings.Repeat("end ", n) + ")",
+		"nested blocks": "(func " + strings.Repeat("block ", n) + strings.Repeat("end ", n) + ")",
 		"wide branches": "(func " + strings.Repeat("block ", n) + strings.Repeat(fmt.Sprintf("br %d ", n-1), n) + strings.Repeat("end ", n) + ")",
 		"calls":         "(func $f) (table funcref (elem $f" + strings.Repeat(" $f", n) + ")) (func " + strings.Repeat("call $f ", n) + ")",
 		"call chain":    chain(n),
@@ -197,4 +198,35 @@ func runGuest(t testing.TB, m *Module) string {
 	_, err = instance.ExportedFunction("_start").Call(ctx)
 	cause, _, _ := strings.Cut(fmt.Sprint(err), "\n")
 	return fmt.Sprintf("%s\n%s\n%d bytes", &output, cause, instance.Memory().Size())
+}
+
+// Wide calls, blocks and branches make the engine allocate far more than the module has bytes. Few of them are taken.
+func TestWide(t *testing.T) {
+	const width = 1000
+	values := func(s string) string { return strings.Repeat(s, width) }
+	wide := "(type $wide (func (param" + values(" i32") + ") (result" + values(" i32") + "))) (type $results (func (result" + values(" i32") + "))) "
+	for name, text := range map[string]func(n int) string{
+		"calls": func(n int) string {
+			return "(func $f (type $wide) unreachable) (func " + values("i32.const 0 ") + strings.Repeat("call $f ", n) + values("drop ") + ")"
+		},
+		"indirect calls": func(n int) string {
+			return "(table 1 funcref) (func " + values("i32.const 0 ") + strings.Repeat("i32.const 0 call_indirect (type $wide) ", n) + values("drop ") + ")"
+		},
+		"blocks": func(n int) string {
+			return "(func " + values("i32.const 0 ") + strings.Repeat("block (type $wide) end ", n) + values("drop ") + ")"
+		},
+		"branch": func(n int) string {
+			return "(func block (type $results) " + values("i32.const 0 ") + "i32.const 0 br_table" + strings.Repeat(" 0", n) + " 0 end " + values("drop ") + ")"
+		},
+		"returns": func(n int) string {
+			return "(func (type $results) " + values("i32.const 0 ") + strings.Repeat("i32.const 0 br_if 0 ", n) + ")"
+		},
+	} {
+		for n, ok := range map[int]bool{100: true, 400: false} {
+			_, err := Rewrite(assemble(t, wide+text(n)))
+			if ok && err != nil || !ok && (err == nil || !strings.Contains(err.Error(), "pass on too many values")) {
+				t.Errorf("%d %s: %v", n, name, err)
+			}
+		}
+	}
 }
