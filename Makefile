@@ -19,6 +19,7 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -tags no_grpc -ldflags=
 # Ends the output of go test -v with what came of it.
 COUNT := awk '{ print } /^ *--- PASS/ { passed++ } /^ *--- FAIL/ { failed++ } END { printf "%d passed, %d failed\n", passed, failed }'
 
+INSTALL := apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends
 TRIXIE := APT_CONFIG=$(CURDIR)/out/trixie/apt.conf apt-get
 
 TARBALL_amd64 := containerd-shim-wagi-v1-linux-x86_64
@@ -70,7 +71,7 @@ FORCE:
 run: packages build images out/containerd-1.6 ## serve the example images on 127.0.0.1, show requests; PORT=3000, KEEP=1 stays up
 	PORT=$(PORT) KEEP=$(KEEP) test/run.sh
 
-test: packages lint unit e2e ## everything: lint, unit tests with the race detector, end to end on three containerds
+test: packages lint unit e2e ## lint, unit tests with the race detector, end to end on three containerds
 
 unit: ## tests that need no root, no daemon, no network
 	go test -race ./cgi/... ./cmd/... ./images/... ./shim/...
@@ -79,7 +80,7 @@ e2e: packages build images javascript $(CONTAINERDS) out/cni out/busybox ## the 
 	E2E=1 go test -count=1 -timeout 20m ./test ./test/cri
 
 e2e-kubernetes: packages build images out/kubernetes out/etcd out/cni out/runc $(CONTAINERDS) ## the shim under Kubernetes 1.36; needs root; the first build takes some minutes
-	command -v nft >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends nftables; }
+	command -v nft >/dev/null || { $(INSTALL) nftables; }
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o out/kubernetes/native ./test/testdata/native
 	E2E=1 go test -count=1 -v -timeout 20m -parallel 4 ./test/kubernetes | $(COUNT)
 
@@ -132,7 +133,7 @@ packages:
 		command -v $${need%%:*} >/dev/null || missing+=" $${need##*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
+		$(INSTALL) $$missing; \
 	fi
 
 # What compiles C to WebAssembly, and unpacks sources.
@@ -142,7 +143,7 @@ packages-clang:
 		[ -e /usr/$${need%%:*} ] || missing+=" $${need##*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
+		$(INSTALL) $$missing; \
 	fi
 
 # Debian's containerd is unpacked, not installed: installing it would start a service and replace other engines.
@@ -172,7 +173,7 @@ out/kubernetes: test/kubernetes/build/go.mod test/kubernetes/build/go.sum
 	rm -rf $@ && mv $@.tmp $@
 
 out/runc: test/kubernetes/runc/go.mod test/kubernetes/runc/go.sum
-	[ -e /usr/include/seccomp.h ] || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends libseccomp-dev pkg-config; }
+	[ -e /usr/include/seccomp.h ] || { $(INSTALL) libseccomp-dev pkg-config; }
 	GOBIN=$(CURDIR)/$@ CGO_ENABLED=1 go -C test/kubernetes/runc install -trimpath -tags 'seccomp netgo osusergo' -ldflags='-s -w -extldflags=-static' tool && touch $@
 
 # The etcd of Debian 13: that of Debian 12 is too old.

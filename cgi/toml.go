@@ -126,15 +126,15 @@ func (d *document) locate() {
 		switch e := parser.Expression(); e.Kind {
 		case unstable.Table, unstable.ArrayTable:
 			var at int
-			base, at = d.locateKey(&parser, "", e.Key(), tables)
+			base, at = d.locateKey("", e.Key(), tables)
 			if e.Kind == unstable.ArrayTable {
 				tables[base]++
 				base += "." + strconv.Itoa(tables[base]-1)
 				d.offsets[base] = at
 			}
 		case unstable.KeyValue:
-			path, _ := d.locateKey(&parser, base, e.Key(), tables)
-			d.locateValue(&parser, path, e.Value())
+			path, _ := d.locateKey(base, e.Key(), tables)
+			d.locateValue(path, e.Value())
 		}
 	}
 }
@@ -143,7 +143,7 @@ func (d *document) locate() {
 const maxKeyParts = 4
 
 // locateKey notes where the parts of a dotted key stand. It returns the path of the key and where its last part is.
-func (d *document) locateKey(p *unstable.Parser, base string, key unstable.Iterator, tables map[string]int) (path string, at int) {
+func (d *document) locateKey(base string, key unstable.Iterator, tables map[string]int) (path string, at int) {
 	for part := 0; part < maxKeyParts && key.Next(); part++ {
 		if n := tables[base]; n > 0 {
 			base += "." + strconv.Itoa(n-1)
@@ -158,15 +158,15 @@ func (d *document) locateKey(p *unstable.Parser, base string, key unstable.Itera
 }
 
 // locateValue notes where the keys and elements inside an inline value stand.
-func (d *document) locateValue(p *unstable.Parser, path string, v *unstable.Node) {
+func (d *document) locateValue(path string, v *unstable.Node) {
 	children := v.Children()
 	for i := 0; children.Next(); i++ {
 		switch child := children.Node(); {
 		case v.Kind == unstable.InlineTable:
-			path, _ := d.locateKey(p, path, child.Key(), nil)
-			d.locateValue(p, path, child.Value())
+			path, _ := d.locateKey(path, child.Key(), nil)
+			d.locateValue(path, child.Value())
 		case v.Kind == unstable.Array:
-			d.locateValue(p, join(path, strconv.Itoa(i)), child)
+			d.locateValue(join(path, strconv.Itoa(i)), child)
 		}
 	}
 }

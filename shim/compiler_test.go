@@ -83,3 +83,16 @@ func TestCompilersOpen(t *testing.T) {
 		t.Error("the socket is still served")
 	}
 }
+
+// A compiler that complains at length gets to its end.
+func TestHead(t *testing.T) {
+	h := &head{left: 4}
+	for _, text := range []string{"abc", "def", "ghi"} {
+		if n, err := h.Write([]byte(text)); n != len(text) || err != nil {
+			t.Errorf("write of %q: %d, %v", text, n, err)
+		}
+	}
+	if h.String() != "abcd" {
+		t.Errorf("kept %q", h)
+	}
+}

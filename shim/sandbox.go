@@ -45,13 +45,13 @@ var errTooLong = errors.New("compiled code is longer than 512 MiB")
 func runCompiler(ctx context.Context, dir string, module *os.File, code io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, compilerTime)
 	defer cancel()
-	var complaint bytes.Buffer
 	output := &limited{w: code, left: compilerFile}
+	complaint := &head{left: maxComplaint}
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", confineAction, dir)
 	cmd.Env = []string{compilerHeap}
 	cmd.Dir = "/"
 	cmd.Stdin, cmd.Stdout = module, output
-	cmd.Stderr = &limited{w: &complaint, left: maxComplaint}
+	cmd.Stderr = complaint
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
 		Setsid:     true,
@@ -93,6 +93,19 @@ func (l *limited) Write(p []byte) (int, error) {
 		return 0, errTooLong
 	}
 	return l.w.Write(p)
+}
+
+// head keeps so many bytes and drops the rest.
+type head struct {
+	bytes.Buffer
+	left int
+}
+
+func (h *head) Write(p []byte) (int, error) {
+	n := min(len(p), h.left)
+	h.left -= n
+	h.Buffer.Write(p[:n])
+	return len(p), nil
 }
 
 // confine makes this process the compiler: the only process of its namespaces, in a file system in memory that holds nothing but this

@@ -20,7 +20,7 @@ type step struct {
 	command, output string
 }
 
-// session reads the first console block of README: "$ " begins a command, which goes on to the end of its here-document.
+// readSession reads the first console block of README: "$ " begins a command, which goes on to the end of its here-document.
 func readSession(t *testing.T) []step {
 	t.Helper()
 	readme, err := os.ReadFile("../README.md")

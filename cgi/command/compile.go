@@ -38,7 +38,7 @@ The code is for this version of wagi and for this processor.`,
 	return cmd
 }
 
-// modulesToCompile is the configuration that the flags name or, if there are any, one of the files alone.
+// modulesToCompile is the configuration that the flags name or, if there are files, one of those alone.
 func (o *options) modulesToCompile(files []string) (*cgi.Config, error) {
 	cfg := &cgi.Config{CompileCache: o.compileCache, TempDir: tempDir()}
 	if len(files) == 0 {

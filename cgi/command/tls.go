@@ -83,8 +83,3 @@ func (c *certificate) load() (changed bool, err error) {
 	c.current.Store(&pair)
 	return true, nil
 }
-
-// sameFile says whether a file seems not to have been written or replaced since before, which may be nil.
-func sameFile(now, before os.FileInfo) bool {
-	return before != nil && os.SameFile(now, before) && now.ModTime().Equal(before.ModTime()) && now.Size() == before.Size()
-}

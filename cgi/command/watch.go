@@ -80,7 +80,8 @@ func look(file string) os.FileInfo {
 	return info
 }
 
-func same(a, b os.FileInfo) bool {
+// sameFile says whether a file seems not to have been written or replaced between two looks.
+func sameFile(a, b os.FileInfo) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
@@ -116,8 +117,8 @@ func (w *fileWatch) changed(ctx context.Context) bool {
 		for file := range w.seen {
 			now[file] = look(file)
 		}
-		if maps.EqualFunc(now, before, same) {
-			changed := !maps.EqualFunc(now, w.seen, same)
+		if maps.EqualFunc(now, before, sameFile) {
+			changed := !maps.EqualFunc(now, w.seen, sameFile)
 			w.seen = now
 			return changed
 		}

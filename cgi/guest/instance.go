@@ -118,7 +118,7 @@ func (m *Module) release(home *shard, i *instance, err error) {
 }
 
 // intact says whether the engine has ended a guest in a way that leaves its instance usable. After a fault in the engine
-// or in a system call it is not; after a stack overflow in the engine it is, but with some 200 MB of stack.
+// or in a system call it is not; after a stack overflow it is, less its stack, which call has dropped.
 func intact(err error) bool {
 	if err == nil {
 		return true

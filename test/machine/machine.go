@@ -97,7 +97,7 @@ func initialize() (int, error) {
 			return 0, fmt.Errorf("mount %s: %w", target, err)
 		}
 	}
-	if err := upLoopback(); err != nil {
+	if err := UpLoopback(); err != nil {
 		return 0, fmt.Errorf("loopback interface: %w", err)
 	}
 	cmd := again(stageTests)
@@ -108,7 +108,8 @@ func initialize() (int, error) {
 	return reap(cmd.Process.Pid)
 }
 
-func upLoopback() error {
+// UpLoopback switches on the loopback interface of the thread's network namespace.
+func UpLoopback() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
