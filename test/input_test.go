@@ -78,7 +78,7 @@ func TestMessages(t *testing.T) {
 		}{
 			"bad-config": {[]string{"/unknown-key.toml"}, `/unknown-key.toml:3:1: unknown key "modul"; did you mean "module"?`},
 			"no-module":  {[]string{"/missing-module.toml"}, `/missing-module.toml:1:3: route "/": open /nothing.wasm: no such file or directory`},
-			"trap":       {[]string{"/trap.toml"}, `/trap.toml:1:3: route "/": _routes: guest trapped: unreachable`},
+			"trap":       {[]string{"/trap.toml", "--listen", "127.0.0.1:0"}, `/trap.toml:1:3: route "/": _routes: guest trapped: unreachable`},
 			"port": {[]string{"/modules.toml", "--listen", address}, "listen on " + address + ": the address is in use" +
 				"\nwagi: hint: another process serves there; choose another address with --listen ADDRESS"},
 		} {
