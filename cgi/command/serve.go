@@ -154,17 +154,20 @@ func (o *serveOptions) run(ctx context.Context, stdout io.Writer) error {
 func (o *serveOptions) attend(ctx context.Context, stdout io.Writer, s *server, serving *serving, served <-chan error, signals <-chan os.Signal) error {
 	loaded := make(chan error, 1)
 	go func() { loaded <- serving.gateway.Wait(ctx) }()
+	var quiet <-chan time.Time // after the modules are loaded
 	for {
 		select {
 		case err := <-loaded:
 			if err != nil {
 				return err
 			}
-			settle()
 			o.observers.ready(true)
 			for _, url := range serving.addresses {
 				fmt.Fprintf(stdout, "Ready: serving on %s\n", url)
 			}
+			quiet = time.After(settleDelay)
+		case <-quiet:
+			settle()
 		case err := <-served:
 			return fmt.Errorf("serve: %w", errors.Join(err, s.http.Close()))
 		case <-signals:
