@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
+	"time"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task"
@@ -50,7 +52,12 @@ func registerService(target string) {
 			if err != nil {
 				return nil, err
 			}
-			return &service{TTRPCTaskService: runc, bundles: filepath.Dir(wd), compilers: compilers}, nil
+			return &service{
+				TTRPCTaskService: runc,
+				bundles:          filepath.Dir(wd),
+				compilers:        compilers,
+				settle:           time.AfterFunc(settleDelay, debug.FreeOSMemory),
+			}, nil
 		},
 	})
 }
@@ -61,7 +68,11 @@ type service struct {
 	bundles   string // directory of all bundles; the one that the shim was started in may be gone before the shim
 	compilers *compilers
 	deleting  sync.RWMutex // held for reading while a container is deleted
+	settle    *time.Timer  // gives back the memory that starting took
 }
+
+// settleDelay is after the last start of a process: the first requests do not wait for the collector.
+const settleDelay = time.Second
 
 // Create creates a container. A WAGI container's config.json is rewritten first.
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
@@ -73,6 +84,12 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 		s.compilers.close(r.ID)
 	}
 	return created, err
+}
+
+// Start starts a container or, with an ExecID, a process of it.
+func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
+	defer s.settle.Reset(settleDelay)
+	return s.TTRPCTaskService.Start(ctx, r)
 }
 
 // Delete removes a container or, with an ExecID, a process of it.
