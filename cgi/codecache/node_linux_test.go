@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -75,6 +77,20 @@ func (c *compiler) ask(t *testing.T, module string) (string, error) {
 	defer f.Close()
 	text, err := io.ReadAll(f)
 	return string(text[:len(text)-SumSize]), err
+}
+
+// awaitLog is what has been logged, which the container does not wait for.
+func (c *compiler) awaitLog() []string {
+	for range 1000 {
+		c.mu.Lock()
+		log := slices.Clone(c.log)
+		c.mu.Unlock()
+		if len(log) > 0 {
+			return log
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil
 }
 
 // Many containers of two shims ask for the same modules at once: each is compiled once.
@@ -172,10 +188,8 @@ func TestCompilerFails(t *testing.T) {
 	if _, err := c.ask(t, "module"); err == nil || err.Error() != "no memory" {
 		t.Errorf("got error %v", err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.log) != 1 || c.log[0] != "no memory" {
-		t.Errorf("log: %q", c.log)
+	if log := c.awaitLog(); len(log) != 1 || log[0] != "no memory" {
+		t.Errorf("log: %q", log)
 	}
 	if _, err := c.Open(key(t, "module")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("kept: %v", err)
