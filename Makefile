@@ -79,7 +79,7 @@ unit: ## tests that need no root, no daemon, no network
 e2e: packages build images javascript $(CONTAINERDS) out/cni out/busybox ## the shim under containerd 1.6, 1.7 and 2.4, by itself and in pods; needs root
 	E2E=1 go test -count=1 -timeout 20m ./test ./test/cri
 
-e2e-kubernetes: packages build images out/kubernetes out/etcd out/cni out/runc $(CONTAINERDS) ## the shim under Kubernetes 1.36; needs root; the first build takes some minutes
+e2e-kubernetes: packages build images out/wagi-installer.tar out/kubernetes out/etcd out/cni out/runc $(CONTAINERDS) ## the shim under Kubernetes 1.36; needs root; the first build takes some minutes
 	command -v nft >/dev/null || { $(INSTALL) nftables; }
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o out/kubernetes/native ./test/testdata/native
 	E2E=1 go test -count=1 -v -timeout 20m -parallel 4 ./test/kubernetes | $(COUNT)
@@ -105,6 +105,11 @@ lint: ## gofmt, go vet, staticcheck, the layers, go.mod
 	go tool staticcheck ./...
 	test/layers.sh
 	go mod tidy -diff
+
+# The node installer's image for this machine alone.
+out/wagi-installer.tar: out/containerd-shim-wagi-v1 out/installer
+	rm -rf out/wagi-installer && mkdir out/wagi-installer && cp $^ out/wagi-installer/
+	go run ./images/installer/image wagi-installer $@ linux/$$(go env GOARCH)=out/wagi-installer
 
 # Release files, named and laid out as node installers take them.
 dist: dist-amd64 dist-arm64 ## release tarballs with checksums and SBOM, and the node installer's image, in out/dist/

@@ -38,7 +38,7 @@ func newCluster(t *testing.T) *cluster {
 	c := &cluster{machine.Dir(t)}
 	run(t, "mount", "--make-rshared", "/") // as on any node: containerd sees what kubelets mount
 
-	for _, dir := range []string{"/var/lib", "/var/log"} { // what kubelets write there whatever their configuration
+	for _, dir := range []string{"/var/lib", "/var/log", "/opt"} { // what kubelets write there whatever their configuration, and the installer
 		run(t, "mount", "-t", "tmpfs", "tmpfs", dir)
 	}
 	link(t, "cluster", controlPlane+"/24")
@@ -48,7 +48,7 @@ func newCluster(t *testing.T) *cluster {
 	c.start(t, "etcd/etcd", "--data-dir", c.dir+"/etcd", "--unsafe-no-fsync", "--log-level=error")
 	c.start(t, "kubernetes/kube-apiserver",
 		"--etcd-servers=http://127.0.0.1:2379", "--service-cluster-ip-range="+services,
-		"--bind-address="+controlPlane, "--advertise-address="+controlPlane, "--cert-dir="+c.dir+"/apiserver",
+		"--allow-privileged", "--bind-address="+controlPlane, "--advertise-address="+controlPlane, "--cert-dir="+c.dir+"/apiserver",
 		"--token-auth-file="+c.dir+"/tokens", "--authorization-mode=RBAC", "--enable-admission-plugins=PodNodeSelector",
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+c.dir+"/accounts.key",
 		"--service-account-signing-key-file="+c.dir+"/accounts.key", "--kubelet-preferred-address-types=InternalIP")
@@ -58,7 +58,6 @@ func newCluster(t *testing.T) *cluster {
 	c.start(t, "kubernetes/kube-controller-manager", "--kubeconfig="+c.kubeconfig(), "--leader-elect=false", "--bind-address=127.0.0.1",
 		"--service-account-private-key-file="+c.dir+"/accounts.key", "--root-ca-file="+c.certificate())
 	c.start(t, "kubernetes/kube-scheduler", "--kubeconfig="+c.kubeconfig(), "--leader-elect=false", "--bind-address=127.0.0.1")
-	c.run(t, "apply", "-f", "../../images/installer/base/runtimeclass.yaml")
 	return c
 }
 

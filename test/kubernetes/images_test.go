@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"os/exec"
 	"runtime"
 	"testing"
 
@@ -31,9 +32,12 @@ func (n *node) importImages(t *testing.T) {
 			machine.Run(t, n.ctr("image", "tag", "docker.io/library/"+example+":latest", "registry.example/"+example+":"+version))
 		}
 	}
-	path := n.dir + "/native.tar"
-	writeNative(t, path)
-	machine.Run(t, n.ctr("image", "import", path))
+	native, bare := n.dir+"/native.tar", n.dir+"/bare.tar"
+	writeNative(t, native)
+	machine.Run(t, exec.Command(machine.Out("wagi"), "image", "build", "../../images/wat/hello.wat", "-t", "registry.example/bare:1", "-o", bare))
+	for _, archive := range []string{native, bare, machine.Out("wagi-installer.tar")} {
+		machine.Run(t, n.ctr("image", "import", archive))
+	}
 }
 
 // writeNative writes the image of ordinary containers, which is also the sandboxes': one program, which pauses.

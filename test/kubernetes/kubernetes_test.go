@@ -11,12 +11,18 @@ import (
 
 // TestKubernetes runs every test on every node, all in one cluster.
 func TestKubernetes(t *testing.T) {
-	for _, path := range []string{"kubernetes/kubelet", "etcd/etcd", "kubernetes/native", "containerd-2.4/containerd", "containerd-1.7/containerd", "containerd-shim-wagi-v1", "images/hello.tar"} {
+	for _, path := range []string{"kubernetes/kubelet", "etcd/etcd", "kubernetes/native", "containerd-2.4/containerd", "containerd-1.7/containerd", "containerd-shim-wagi-v1", "images/hello.tar", "wagi-installer.tar"} {
 		if _, err := os.Stat(machine.Out(path)); err != nil {
 			machine.Skip(t, "%v", err)
 		}
 	}
-	nodes := newCluster(t).startNodes(t)
+	c := newCluster(t)
+	nodes := c.startNodes(t)
+	t.Run("installer", func(t *testing.T) { testInstaller(t, nodes) })
+	for _, n := range nodes {
+		n.addRuntime(t)
+	}
+	c.run(t, "apply", "-f", "../../images/installer/base/runtimeclass.yaml")
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *space)

@@ -24,16 +24,19 @@ type node struct {
 	name   string // that of the folder in out/ with its containerd
 	config int    // version of containerd's configuration
 	runc   string // folder of runc; empty: the system's
+	stats  bool   // the kubelet takes statistics from CRI, not from cAdvisor
 	number int    // by which ports, addresses and interfaces of nodes differ
 	dir    string
 	cgroup string // below which all its pods are
+
+	containerd *machine.Daemon
 }
 
 // startNodes starts one with each containerd that we test with, for the duration of the test.
 func (c *cluster) startNodes(t *testing.T) []*node {
 	t.Helper()
 	nodes := []*node{
-		{cluster: c, name: "containerd-2.4", config: 3, number: 24, runc: machine.Out("runc")},
+		{cluster: c, name: "containerd-2.4", config: 3, number: 24, runc: machine.Out("runc"), stats: true},
 		{cluster: c, name: "containerd-1.7", config: 2, number: 17},
 	}
 	for _, n := range nodes {
@@ -142,17 +145,51 @@ func (n *node) writeNetwork(t *testing.T) {
 }]}`, n.name, n.number, n.dir))
 }
 
-// startContainerd starts containerd with the runtimes as README configures them, but for the cgroup driver: there is no systemd here.
+// opt is the folder that containerd and its pods see as the node's /opt.
+func (n *node) opt() string { return n.dir + "/opt" }
+
+// startContainerd starts containerd without the runtime wagi.
 func (n *node) startContainerd(t *testing.T) {
 	t.Helper()
-	write(t, n.dir+"/config.toml", n.configuration()+strings.ReplaceAll(readmeRuntime(t, n.config), "SystemdCgroup = true", "SystemdCgroup = false"))
+	if err := os.Mkdir(n.opt(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, n.opt()+"/containerd.toml", n.configuration())
 	bin := machine.Out(n.name)
-	cmd := exec.Command(bin+"/containerd", "--config", n.dir+"/config.toml")
+	cmd := exec.Command("unshare", "--mount", "--propagation=unchanged", "sh", "-ec", ownOpt, n.opt(), bin+"/containerd", "--config", "/opt/containerd.toml")
 	cmd.Env = append(os.Environ(), "PATH="+strings.Join([]string{n.runc, bin, machine.Out(""), os.Getenv("PATH"), "/usr/sbin"}, ":"))
-	machine.Start(t, n.dir+"/containerd.log", cmd)
+	n.containerd = machine.Start(t, n.dir+"/containerd.log", cmd)
+	n.awaitContainerd(t)
+}
+
+// ownOpt runs a containerd for which, and for whose pods, /opt is the folder $0.
+const ownOpt = `
+mount --make-private /opt
+mount --bind $0 /opt
+exec "$@"`
+
+func (n *node) awaitContainerd(t *testing.T) {
+	t.Helper()
 	machine.Await(t, func() error {
 		return machine.Try(n.ctr("version")).Error()
 	})
+}
+
+// restartContainerd makes it read its configuration.
+func (n *node) restartContainerd(t *testing.T) {
+	t.Helper()
+	n.containerd.Stop(t)
+	n.containerd.Restart(t)
+	n.awaitContainerd(t)
+}
+
+// addRuntime makes the node one for pods of the runtime as README does, but for the cgroup driver: there is no systemd here.
+func (n *node) addRuntime(t *testing.T) {
+	t.Helper()
+	runtimes := strings.ReplaceAll(readmeRuntime(t, n.config), "SystemdCgroup = true", "SystemdCgroup = false")
+	write(t, n.opt()+"/containerd.toml", n.configuration()+runtimes)
+	n.restartContainerd(t)
+	n.run(t, "label", "node", n.name, "wagi=true")
 }
 
 // configuration is that of containerd, without the runtime wagi.
@@ -219,10 +256,11 @@ imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 1Mi, nodefs.available: 1Mi, imagefs.available: 1Mi}
 failSwapOn: false
 oomScoreAdj: 0
-`, n.cgroup, n.socket(), n.address(), 10000+n.number, n.dir))
+featureGates: {PodAndContainerStatsFromCRI: %t}
+`, n.cgroup, n.socket(), n.address(), 10000+n.number, n.dir, n.stats))
 	machine.Start(t, n.dir+"/kubelet.log", exec.Command("unshare", "--mount", "--propagation=unchanged", "sh", "-ec", hideTunables, n.dir,
 		machine.Out("kubernetes/kubelet"), "--config", n.dir+"/kubelet.yaml", "--kubeconfig", n.kubeconfig(), "--root-dir", n.dir+"/kubelet",
-		"--cert-dir", n.dir+"/pki", "--hostname-override", n.name, "--node-labels", "wagi=true", "--node-ip", n.address()))
+		"--cert-dir", n.dir+"/pki", "--hostname-override", n.name, "--node-ip", n.address()))
 }
 
 // hideTunables runs a kubelet, which sets what holds for the whole machine, so that it sets copies in the folder $0. They are mounted

@@ -47,7 +47,7 @@ func testSecure(t *testing.T, s *space) {
 func (s *space) process(t *testing.T, pod string) int {
 	t.Helper()
 	_, id, _ := strings.Cut(s.get(t, "pod/"+pod, ".status.containerStatuses[0].containerID"), "://")
-	path := s.dir + "/state/io.containerd.runtime.v2.task/k8s.io/" + id + "/init.pid"
+	path := s.node.dir + "/state/io.containerd.runtime.v2.task/k8s.io/" + id + "/init.pid"
 	pid, err := strconv.Atoi(read(t, path))
 	if err != nil {
 		t.Fatal(err)

@@ -76,7 +76,7 @@ spec:
   persistentVolumeReclaimPolicy: Retain
   claimRef: {namespace: %[1]s, name: uploads}
   hostPath: {path: %s, type: DirectoryOrCreate}
-`, s.name, s.dir+"/uploads"))
+`, s.name, s.node.dir+"/uploads"))
 }
 
 func put(t *testing.T, url, text string) {

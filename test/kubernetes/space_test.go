@@ -14,24 +14,33 @@ import (
 	"containerd-shim-wagi-v1/test/machine"
 )
 
-// A space is a namespace of the cluster whose pods all run on one node.
+// A space is a namespace of the cluster.
 type space struct {
-	*node
-	name string
+	*cluster
+	*node // on which all its pods run; nil: on any
+	name  string
+}
+
+// space makes one whose pods all run on the node.
+func (n *node) space(t *testing.T, name string) *space {
+	t.Helper()
+	s := n.cluster.space(t, name+"-"+strings.ReplaceAll(n.name, ".", "-"))
+	s.node = n
+	n.run(t, "annotate", "namespace", s.name, "scheduler.alpha.kubernetes.io/node-selector=kubernetes.io/hostname="+n.name)
+	return s
 }
 
 // space makes one for the duration of the test. Its end ends all pods in it, which must leave nothing.
-func (n *node) space(t *testing.T, name string) *space {
+func (c *cluster) space(t *testing.T, name string) *space {
 	t.Helper()
-	s := &space{n, name + "-" + strings.ReplaceAll(n.name, ".", "-")}
-	n.run(t, "create", "namespace", s.name)
+	s := &space{cluster: c, name: name}
+	s.run(t, "create", "namespace", s.name)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(s.report())
 		}
 		s.wait(t, "delete", "namespace", s.name, "--ignore-not-found")
 	})
-	n.run(t, "annotate", "namespace", s.name, "scheduler.alpha.kubernetes.io/node-selector=kubernetes.io/hostname="+n.name)
 	s.wait(t, "wait", "--for=create", "serviceaccount/default")
 	return s
 }
