@@ -11,6 +11,7 @@ PORT ?= 3000
 EXAMPLES := hello env upload wat
 GO_EXAMPLES := hello env upload
 QUICKJS := 2025.04.26
+KEDA := 2.21.0
 CONTAINERDS := out/containerd-1.6 out/containerd-1.7 out/containerd-2.4
 
 # The commit is stamped into the binaries even where the environment switches that off.
@@ -79,7 +80,7 @@ unit: ## tests that need no root, no daemon, no network
 e2e: packages build images javascript $(CONTAINERDS) out/cni out/busybox ## the shim under containerd 1.6, 1.7 and 2.4, by itself and in pods; needs root
 	E2E=1 go test -count=1 -timeout 20m ./test ./test/cri
 
-e2e-kubernetes: packages build images out/wagi-installer.tar out/kubernetes out/etcd out/cni out/runc $(CONTAINERDS) ## the shim under Kubernetes 1.36; needs root; the first build takes some minutes
+e2e-kubernetes: packages build images out/wagi-installer.tar out/kubernetes out/metrics out/keda out/etcd out/cni out/runc $(CONTAINERDS) ## the shim under Kubernetes 1.36; needs root; the first build takes some minutes
 	command -v nft >/dev/null || { $(INSTALL) nftables; }
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o out/kubernetes/native ./test/testdata/native
 	E2E=1 go test -count=1 -v -timeout 20m -parallel 4 ./test/kubernetes | $(COUNT)
@@ -177,9 +178,18 @@ out/kubernetes: test/kubernetes/build/go.mod test/kubernetes/build/go.sum
 		-f '-X k8s.io/component-base/version.gitVersion={{.Version}}' k8s.io/kubernetes)" tool
 	rm -rf $@ && mv $@.tmp $@
 
+out/metrics: test/kubernetes/metrics/go.mod test/kubernetes/metrics/go.sum
+	GOBIN=$(CURDIR)/$@ CGO_ENABLED=0 go -C test/kubernetes/metrics install -trimpath -ldflags='-s -w' tool && touch $@
+
 out/runc: test/kubernetes/runc/go.mod test/kubernetes/runc/go.sum
 	[ -e /usr/include/seccomp.h ] || { $(INSTALL) libseccomp-dev pkg-config; }
 	GOBIN=$(CURDIR)/$@ CGO_ENABLED=1 go -C test/kubernetes/runc install -trimpath -tags 'seccomp netgo osusergo' -ldflags='-s -w -extldflags=-static' tool && touch $@
+
+# What KEDA tells an API server of its objects: by it ours are checked.
+out/keda:
+	rm -rf $@.tmp && mkdir -p $@.tmp
+	cp "$$(go mod download -json github.com/kedacore/keda/v2@v$(KEDA) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p')"/config/crd/bases/keda.sh_scaledobjects.yaml $@.tmp/
+	mv $@.tmp $@
 
 # The etcd of Debian 13: that of Debian 12 is too old.
 out/etcd: out/trixie/apt.conf

@@ -56,6 +56,7 @@ func newCluster(t *testing.T) *cluster {
 		return c.try("get", "--raw", "/readyz").Error()
 	})
 	c.start(t, "kubernetes/kube-controller-manager", "--kubeconfig="+c.kubeconfig(), "--leader-elect=false", "--bind-address=127.0.0.1",
+		"--horizontal-pod-autoscaler-sync-period=5s",
 		"--service-account-private-key-file="+c.dir+"/accounts.key", "--root-ca-file="+c.certificate())
 	c.start(t, "kubernetes/kube-scheduler", "--kubeconfig="+c.kubeconfig(), "--leader-elect=false", "--bind-address=127.0.0.1")
 	return c
@@ -106,6 +107,16 @@ conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeou
 oomScoreAdj: 0
 `, node, c.kubeconfig()))
 	c.start(t, "kubernetes/kube-proxy", "--config", c.dir+"/proxy.yaml")
+}
+
+// startMetrics starts what kubectl top and autoscalers read, which asks the kubelets every 10 seconds.
+func (c *cluster) startMetrics(t *testing.T) {
+	t.Helper()
+	c.start(t, "metrics/metrics-server", "--kubeconfig="+c.kubeconfig(), "--authentication-kubeconfig="+c.kubeconfig(), "--authorization-kubeconfig="+c.kubeconfig(),
+		"--bind-address="+controlPlane, "--secure-port=4443", "--cert-dir="+c.dir+"/metrics", "--authentication-tolerate-lookup-failure",
+		"--kubelet-insecure-tls", "--kubelet-use-node-status-port", "--kubelet-preferred-address-types=InternalIP", "--metric-resolution=10s", "--kubelet-request-timeout=5s")
+	c.run(t, "apply", "-f", "testdata/metrics.yaml")
+	c.run(t, "wait", "--for=condition=Available", "apiservice/v1beta1.metrics.k8s.io", "--timeout=50s")
 }
 
 // start starts a program of out/, whose log is shown when the test fails.

@@ -17,14 +17,14 @@ import (
 
 // A Deployment behind a Service is updated again and again while clients send requests. None of them may fail.
 func testDeployment(t *testing.T, s *space) {
-	s.apply(t, strings.ReplaceAll(read(t, "testdata/hello.yaml"), "example/hello:", "example/wat:"))
+	s.apply(t, strings.ReplaceAll(read(t, "../../images/hello/kubernetes/hello.yaml"), "example/hello:", "example/wat:"))
 	s.wait(t, "rollout", "status", "deployment/hello")
 	if got := s.get(t, "deployment/hello", ".status.readyReplicas"); got != "3" {
 		t.Errorf("%s replicas are ready, want 3", got)
 	}
 	url := "http://" + s.get(t, "service/hello", ".spec.clusterIP") + "/"
 	want(t, url, greeting)
-	clients := startLoad(url)
+	clients := startLoad(url, greeting)
 	for _, image := range []string{"wat:2", "wat:1", "wat:2", "wat:1"} {
 		s.kubectl(t, "set", "image", "deployment/hello", "hello=registry.example/"+image)
 		s.wait(t, "rollout", "status", "deployment/hello")
@@ -77,14 +77,14 @@ type load struct {
 }
 
 // startLoad starts clients of two kinds: those that keep their connection, and those that make one for each request. They send what
-// an HTTP client must not repeat by itself when a connection breaks off.
-func startLoad(url string) *load {
+// an HTTP client must not repeat by itself when a connection breaks off, and want the answer.
+func startLoad(url, answer string) *load {
 	l := &load{end: make(chan struct{})}
 	for _, fresh := range []bool{true, true, false, false} {
 		client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: fresh}}
 		l.clients.Go(func() {
 			for {
-				err := post(client, url)
+				err := post(client, url, answer)
 				l.mu.Lock()
 				l.sent++
 				if err != nil {
@@ -103,14 +103,14 @@ func startLoad(url string) *load {
 	return l
 }
 
-func post(client *http.Client, url string) error {
+func post(client *http.Client, url, answer string) error {
 	r, err := client.Post(url, "text/plain", strings.NewReader("body"))
 	if err != nil {
 		return err
 	}
 	defer r.Body.Close()
 	text, err := io.ReadAll(r.Body)
-	if err == nil && string(text) != greeting {
+	if err == nil && string(text) != answer {
 		err = fmt.Errorf("%s: %q", r.Status, text)
 	}
 	return err

@@ -11,18 +11,23 @@ import (
 
 // TestKubernetes runs every test on every node, all in one cluster.
 func TestKubernetes(t *testing.T) {
-	for _, path := range []string{"kubernetes/kubelet", "etcd/etcd", "kubernetes/native", "containerd-2.4/containerd", "containerd-1.7/containerd", "containerd-shim-wagi-v1", "images/hello.tar", "wagi-installer.tar"} {
+	for _, path := range []string{"kubernetes/kubelet", "etcd/etcd", "kubernetes/native", "containerd-2.4/containerd", "containerd-1.7/containerd", "containerd-shim-wagi-v1", "images/hello.tar", "wagi-installer.tar", "keda/keda.sh_scaledobjects.yaml", "metrics/metrics-server"} {
 		if _, err := os.Stat(machine.Out(path)); err != nil {
 			machine.Skip(t, "%v", err)
 		}
 	}
 	c := newCluster(t)
 	nodes := c.startNodes(t)
+	c.startMetrics(t)
 	t.Run("installer", func(t *testing.T) { testInstaller(t, nodes) })
 	for _, n := range nodes {
 		n.addRuntime(t)
 	}
 	c.run(t, "apply", "-f", "../../images/installer/base/runtimeclass.yaml")
+	t.Run("scale", func(t *testing.T) {
+		t.Parallel()
+		testScale(t, c)
+	})
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *space)
@@ -34,6 +39,7 @@ func TestKubernetes(t *testing.T) {
 		{"streams", testStreams},
 		{"stats", testStats},
 		{"site", testSite},
+		{"bare", testBare},
 		{"sidecar", testSidecar},
 		{"secure", testSecure},
 		{"memory", testMemory},

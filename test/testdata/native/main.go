@@ -21,10 +21,10 @@ import (
 )
 
 func main() {
-	commands := map[string]func([]string) error{"exit": exit, "cat": cat, "get": get, "pause": pause, "report": report, "tty": tty, "write": write}
+	commands := map[string]func([]string) error{"exit": exit, "cat": cat, "get": get, "pause": pause, "report": report, "serve": serve, "tty": tty, "write": write}
 	run := commands[append(os.Args, "")[1]]
 	if run == nil {
-		fmt.Fprintln(os.Stderr, "usage: native exit|cat|get|pause|report|tty|write")
+		fmt.Fprintln(os.Stderr, "usage: native exit|cat|get|pause|report|serve|tty|write")
 		os.Exit(2)
 	}
 	if err := run(os.Args[2:]); err != nil {
@@ -60,6 +60,12 @@ func get(args []string) error {
 	defer r.Body.Close()
 	_, err = io.Copy(os.Stdout, r.Body)
 	return err
+}
+
+// serve ADDRESS WORD... answers every request with the words.
+func serve(args []string) error {
+	text := strings.Join(args[1:], " ") + "\n"
+	return http.ListenAndServe(args[0], http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }))
 }
 
 // write FILE WORD... makes a file of the words.
