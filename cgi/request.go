@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 )
 
 // target is the request-target as the client sent it, nothing decoded or normalised.
@@ -131,6 +130,21 @@ func (e *environment) add(pieces ...string) {
 	e.list = append(e.list, e.text.String()[start:])
 }
 
+// variableName is what a field is called behind HTTP_. A field's name is ASCII, RFC 9110 §5.6.2.
+func (e *environment) variableName(field string) string {
+	start := e.text.Len()
+	for _, c := range []byte(field) {
+		switch {
+		case c == '-':
+			c = '_'
+		case 'a' <= c && c <= 'z':
+			c -= 'a' - 'A'
+		}
+		e.text.WriteByte(c)
+	}
+	return e.text.String()[start:]
+}
+
 // has says whether a variable, given as NAME=, is among those from first on.
 func (e *environment) has(first int, name string) bool {
 	return slices.ContainsFunc(e.list[first:], func(v string) bool { return strings.HasPrefix(v, name) })
@@ -191,7 +205,7 @@ func (x *exchange) addHeader(env *environment, configured []string) {
 	}
 	slices.Sort(fields)
 	for _, field := range fields {
-		name := variableName(field)
+		name := env.variableName(field)
 		if hidden(name) || name == "X_REQUEST_ID" || x.redirects > 0 && strings.HasPrefix(name, "CONTENT_") {
 			continue
 		}
@@ -215,15 +229,6 @@ func hidden(name string) bool {
 		return true
 	}
 	return false
-}
-
-func variableName(field string) string {
-	return strings.Map(func(c rune) rune {
-		if c == '-' {
-			return '_'
-		}
-		return unicode.ToUpper(c)
-	}, field)
 }
 
 // headerValue combines the values of a repeated field, RFC 9110 §5.3. As in WAGI, a value that is not ASCII text is not passed on.
