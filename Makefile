@@ -216,6 +216,7 @@ out/bench/debian:
 	apt-cache show apache2-bin >/dev/null 2>&1 || apt-get update -q
 	cd $@.tmp && apt-get download -q apache2-bin libapr1 libaprutil1 libexpat1 nginx fcgiwrap libfcgi0ldbl wrk libluajit-5.1-2
 	cd $@.tmp && for package in *.deb; do dpkg -x $$package .; done && rm *.deb
+	mv $@.tmp $@
 
 # Debian 12's Docker is too old for shims of others. Debian 13's runs here as unpacked, in a folder of its own.
 out/docker: out/trixie/apt.conf
