@@ -138,6 +138,7 @@ type clientBody struct {
 	timeout time.Duration
 	timer   *time.Timer  // nil: no timeout
 	since   atomic.Int64 // when the read began that waits, in Unix nanoseconds; 0: none waits
+	broken  atomic.Bool  // a read has failed
 }
 
 func newClientBody(ctx context.Context, cancel context.CancelCauseFunc, r io.Reader, timeout time.Duration) *clientBody {
@@ -169,6 +170,7 @@ func (c *clientBody) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.since.Store(0)
 	if err != nil && err != io.EOF {
+		c.broken.Store(true)
 		err = fmt.Errorf("%w: %w", errBodyBroken, err)
 	}
 	return n, err

@@ -15,9 +15,9 @@ const (
 
 // ambiguous says whether another server might see the end of r elsewhere, so that the connection must end with it, RFC 9112 §6.1:
 // it came with Transfer-Encoding and Content-Length, or with Transfer-Encoding by HTTP/1.0. As net/http hides the field that it
-// does not obey, every chunked request and every body by HTTP/1.0 counts.
+// does not obey, every chunked request and every request by HTTP/1.0 counts.
 func ambiguous(r *http.Request) bool {
-	return r.ProtoMajor == 1 && (r.ContentLength < 0 || r.ContentLength > 0 && r.ProtoMinor == 0)
+	return r.ProtoMajor == 1 && (r.ContentLength < 0 || r.ProtoMinor == 0)
 }
 
 // incoming is a body on a connection of HTTP/1.

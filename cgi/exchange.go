@@ -155,6 +155,9 @@ func (x *exchange) cause(life *lifetime, err error) error {
 	if cause, ok := errors.AsType[*failure](context.Cause(life)); ok {
 		return cause
 	}
+	if errors.Is(err, errBodyBroken) || x.body != nil && x.body.live != nil && x.body.live.broken.Load() {
+		return errBodyBroken
+	}
 	return errEnded
 }
 

@@ -474,6 +474,31 @@ entrypoint = "main"
 	}
 }
 
+// A body that breaks off is the client's fault, also when the client still listens.
+func TestBrokenBody(t *testing.T) {
+	address := behave(t, "").Listener.Addr().String()
+	for _, request := range []string{
+		"POST /?read HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf",
+		"POST /?read HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhalf",
+	} {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // it is open
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if answer, err := io.ReadAll(conn); err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 400 ")) {
+			t.Errorf("%q: answer %q, %v", request, answer, err)
+		}
+	}
+}
+
 // A request whose end another server might see elsewhere is answered, and nothing behind it on its connection is a request.
 // RFC 9112 §6.1.
 func TestAmbiguousRequestEndsConnection(t *testing.T) {
@@ -487,7 +512,8 @@ func TestAmbiguousRequestEndsConnection(t *testing.T) {
 		"chunked, no route":   {"POST /no HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", true},
 		"both fields, 1.0":    {"POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0", true},
 		"length":              {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n0", false},
-		"no body, 1.0":        {"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false},
+		"no body, 1.0":        {"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", true},
+		"chunked, 1.0":        {"POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n", true},
 		"another coding, 1.1": {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", true},
 	}
 	address := behave(t, "").Listener.Addr().String()

@@ -27,7 +27,7 @@ func ReadModule(file string) ([]byte, error) {
 
 // assemble makes a module binary; name is what errors call it.
 func assemble(name string, code []byte) ([]byte, error) {
-	if !wat.IsText(code) {
+	if len(code) == 0 || !wat.IsText(code) {
 		return code, nil
 	}
 	binary, err := wat.Assemble(code)

@@ -54,6 +54,10 @@ func Key(target string, module io.Reader) (string, error) {
 // Open opens an entry for reading. What is behind its code is the sum. The error is fs.ErrNotExist if there is none; one that is
 // damaged or foreign is removed, if it can be, and the error says so.
 func (c Cache) Open(key string) (*os.File, error) {
+	if info, err := os.Lstat(c.path(key)); err == nil && !info.Mode().IsRegular() { // to open a pipe would wait
+		_ = os.Remove(c.path(key))
+		return nil, fmt.Errorf("compiled code %s: %w", c.path(key), errDamaged)
+	}
 	f, err := os.Open(c.path(key))
 	if err != nil {
 		return nil, err

@@ -74,6 +74,18 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// A pipe or a folder in the place of an entry is refused, and not waited for.
+func TestNoFile(t *testing.T) {
+	c := Cache{Dir: t.TempDir()}
+	file := filepath.Join(c.Dir, key(t, "a"))
+	if err := os.Mkdir(file, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Open(key(t, "a")); !errors.Is(err, errDamaged) {
+		t.Errorf("got error %v", err)
+	}
+}
+
 // An entry of which a byte is missing, changed or too many is refused, and gone afterwards.
 func TestDamaged(t *testing.T) {
 	c := Cache{Dir: t.TempDir()}

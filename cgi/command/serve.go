@@ -73,6 +73,8 @@ in all stops their guests and exits with status 0. A second signal ends it at on
 		opts.bindle[flag] = flags.String(flag, "", "")
 	}
 	opts.bindle["bindle"] = flags.StringP("bindle", "b", "", "")
+	opts.bindle["bindle-insecure"] = flags.StringP("bindle-insecure", "k", "", "")
+	flags.Lookup("bindle-insecure").NoOptDefVal = "true"
 	for flag := range opts.bindle {
 		_ = flags.MarkHidden(flag) // it exists
 	}

@@ -20,6 +20,8 @@ func (m *Module) findInitializers() (names []string) {
 	return names
 }
 
+var errInitTimeout = fmt.Errorf("did not return within %v", startTimeout)
+
 // newInitialized makes an instance and calls the initializers. Its error says which of it failed.
 func (m *Module) newInitialized(ctx context.Context) (*instance, error) {
 	g := m.newGuest(ctx, &Call{NoVolumes: true})
@@ -41,8 +43,10 @@ func (m *Module) newInitialized(ctx context.Context) (*instance, error) {
 	return i, nil
 }
 
-// initialize calls the initializers. Their time is not the guest's.
+// initialize calls the initializers. Their time is not the guest's, but they have startTimeout.
 func (m *Module) initialize(ctx context.Context, i *instance) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errInitTimeout)
+	defer cancel()
 	g := m.newGuest(ctx, &Call{NoVolumes: true})
 	defer g.close()
 	g.meter.limit = 0

@@ -14,7 +14,7 @@ import (
 	"containerd-shim-wagi-v1/cgi/guest/instrument"
 )
 
-// startTimeout is how long a guest may take to its resume point.
+// startTimeout is how long a guest may take to its resume point, and initializers to their end.
 const startTimeout = time.Minute
 
 var (
