@@ -17,8 +17,8 @@ CONTAINERDS := out/containerd-1.6 out/containerd-1.7 out/containerd-2.4
 # The commit is stamped into the binaries even where the environment switches that off.
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -tags no_grpc -ldflags='-s -w'
 
-# Ends the output of go test -v with what came of it.
-COUNT := awk '{ print } /^ *--- PASS/ { passed++ } /^ *--- FAIL/ { failed++ } END { printf "%d passed, %d failed\n", passed, failed }'
+# Ends the output of go test with what came of it.
+SUMMARY := awk -f test/summary.awk
 
 INSTALL := apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends
 TRIXIE := APT_CONFIG=$(CURDIR)/out/trixie/apt.conf apt-get
@@ -75,21 +75,21 @@ run: packages build images out/containerd-1.6 ## serve the example images on 127
 test: packages lint unit e2e ## lint, unit tests with the race detector, end to end on three containerds
 
 unit: ## tests that need no root, no daemon, no network
-	go test -race ./cgi/... ./cmd/... ./images/... ./shim/...
+	go test -race ./cgi/... ./cmd/... ./images/... ./shim/... | $(SUMMARY)
 
 e2e: packages build images javascript $(CONTAINERDS) out/cni out/busybox ## the shim under containerd 1.6, 1.7 and 2.4, by itself and in pods; needs root
-	E2E=1 go test -count=1 -timeout 20m ./test ./test/cri
+	E2E=1 go test -count=1 -timeout 20m ./test ./test/cri | $(SUMMARY)
 
 e2e-kubernetes: packages build images out/wagi-installer.tar out/kubernetes out/metrics out/keda out/etcd out/cni out/runc $(CONTAINERDS) ## the shim under Kubernetes 1.36; needs root; the first build takes some minutes
 	command -v nft >/dev/null || { $(INSTALL) nftables; }
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o out/kubernetes/native ./test/testdata/native
-	E2E=1 go test -count=1 -v -timeout 20m -parallel 4 ./test/kubernetes | $(COUNT)
+	E2E=1 go test -count=1 -v -timeout 20m -parallel 4 ./test/kubernetes | $(SUMMARY)
 
 e2e-cri: packages build out/containerd-1.7 out/containerd-2.4 out/cni out/busybox ## pods alone: what CRI asks of a runtime, beside runc's own shim
-	E2E=1 go test -count=1 -timeout 20m -parallel 6 ./test/cri
+	E2E=1 go test -count=1 -timeout 20m -parallel 6 ./test/cri | $(SUMMARY)
 
 e2e-docker: packages build images out/docker out/busybox ## the shim under Docker Engine 26.1; needs root
-	E2E=1 go test -count=1 -v -timeout 20m ./test/docker | $(COUNT)
+	E2E=1 go test -count=1 -v -timeout 20m ./test/docker | $(SUMMARY)
 
 bench: packages build javascript bench-programs out/containerd-2.4 ## the gateway beside other servers and engines: the table of targets, and test/bench/servers.svg
 	go -C test/bench vet ./...

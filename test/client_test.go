@@ -176,7 +176,7 @@ func (c *client) listen(t *testing.T) {
 	t.Cleanup(func() { server.Close() })
 }
 
-// takeLog reads what the shim logs until the end of the test, and shows it if that fails.
+// takeLog reads what the shim logs until the end of the test, and shows its faults if that fails.
 func (c *client) takeLog(t *testing.T) {
 	t.Helper()
 	path := c.bundle() + "/log"
@@ -197,7 +197,7 @@ func (c *client) takeLog(t *testing.T) {
 		fifo.Close()
 		<-done
 		if t.Failed() {
-			t.Logf("log of the shim:\n%s", &log)
+			machine.ShowFaults("the shim", log.String())
 		}
 	})
 }

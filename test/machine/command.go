@@ -61,7 +61,7 @@ type Daemon struct {
 	ended chan struct{}
 }
 
-// Start starts a daemon whose output is appended to a file. At the end of the test it is stopped, and the file is
+// Start starts a daemon whose output is appended to a file. At the end of the test it is stopped, and its faults are
 // shown if the test has failed.
 func Start(t testing.TB, log string, cmd *exec.Cmd) *Daemon {
 	t.Helper()
@@ -71,7 +71,7 @@ func Start(t testing.TB, log string, cmd *exec.Cmd) *Daemon {
 		d.Stop(t)
 		if t.Failed() {
 			text, _ := os.ReadFile(log)
-			t.Logf("log of %s:\n%s", d.Args[0], text)
+			ShowFaults(d.Args[0], string(text))
 		}
 	})
 	return d
