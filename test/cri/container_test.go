@@ -119,7 +119,7 @@ func testStopBySignal(t *testing.T, h host) {
 	c := h.pod(t).run(t, shell(`trap "echo bye; exit 7" TERM; echo ready; while :; do sleep 1000 & wait; done`))
 	c.awaitLog(t, "ready")
 	c.stop(t, 60)
-	if s := c.status(t); s.ExitCode != 7 || s.Reason != "Error" {
+	if s := c.ended(t); s.ExitCode != 7 || s.Reason != "Error" {
 		t.Errorf("status %v", s)
 	}
 	if got := c.log(t); got != "ready\nbye" {
@@ -163,7 +163,7 @@ func testStopSignal(t *testing.T, h host) {
 
 func testKilled(t *testing.T, h host) {
 	p := h.pod(t, namespaceMode(func(o *runtimeapi.NamespaceOption) { o.Pid = runtimeapi.NamespaceMode_POD }))
-	c := p.run(t, shell("exec sleep 4711"))
+	c := p.run(t, sleep)
 	p.output(t, "kill -9 $(pidof sleep)")
 	if s := c.ended(t); s.ExitCode != 137 || s.Reason != "Error" {
 		t.Errorf("status %v", s)
@@ -236,7 +236,7 @@ func testArguments(t *testing.T, h host) {
 }
 
 func testLog(t *testing.T, h host) {
-	c := h.pod(t).run(t, shell(`echo out; echo err >&2; head -c 20000 /dev/zero | tr "\0" x; echo; printf end; sleep 1`)) // runc's shim loses late standard error
+	c := h.pod(t).run(t, shell(`echo out; echo err >&2; head -c 20000 /dev/zero | tr "\0" x; echo; printf end`))
 	c.ended(t)
 	var got []string
 	for _, l := range c.lines(t) {

@@ -4,7 +4,9 @@ package cri
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,18 +121,35 @@ func testGatewayExec(t *testing.T, h host) {
 
 // testGatewayAttach: what the gateway says after a client has attached reaches it.
 func testGatewayAttach(t *testing.T, h host) {
-	dir := configMap(t)
-	c := h.pod(t).run(t, configured(dir))
-	c.awaitLog(t, "Ready")
-	var stdout, stderr bytes.Buffer
-	done := make(chan error, 1)
-	url := c.attach(t)
-	go func() { done <- stream(url, remotecommand.StreamOptions{Stdout: &stdout, Stderr: &stderr}) }()
-	publish(t, dir, "2", "[[modul]]\n")
-	c.awaitLog(t, "modul")
+	p := h.pod(t)
+	c := p.run(t, gateway, func(c *runtimeapi.ContainerConfig) { c.Args = []string{"--access-log", "-"} })
+	out, screen := io.Pipe()
+	url, done := c.attach(t), make(chan error, 1)
+	go func() {
+		err := stream(url, remotecommand.StreamOptions{Stdout: screen, Stderr: io.Discard})
+		screen.Close()
+		done <- err
+	}()
+	seen := make(chan bool, 1)
+	go func() {
+		seen <- expect(out, `"GET /some/path?query `)
+		io.Copy(io.Discard, out)
+	}()
+	machine.Await(t, func() error { // nothing else tells when the client has attached
+		serves(t, p.address(t)+":3000")
+		select {
+		case ok := <-seen:
+			if !ok {
+				t.Fatalf("the stream ended: %v", <-done)
+			}
+			return nil
+		default:
+			return errors.New("the attached client sees no request")
+		}
+	})
 	c.stop(t, 60)
-	if err := <-done; err != nil || !strings.Contains(stderr.String(), "modul") {
-		t.Errorf("got %q and %q, %v", &stdout, &stderr, err)
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -163,6 +182,7 @@ func testBesidePlain(t *testing.T, h host) {
 func testDebug(t *testing.T, h host) {
 	p := h.pod(t)
 	target := p.run(t, gateway)
+	serves(t, p.address(t)+":3000")
 	got := p.output(t, "tr '\\0' ' ' < /proc/1/cmdline; cat /proc/1/root/modules.toml", security(func(s *runtimeapi.LinuxContainerSecurityContext) {
 		s.NamespaceOptions = &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_TARGET, TargetId: target.id}
 		s.Capabilities = &runtimeapi.Capability{AddCapabilities: []string{"SYS_PTRACE"}}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -121,6 +122,9 @@ func shell(script string) func(*runtimeapi.ContainerConfig) {
 	return func(c *runtimeapi.ContainerConfig) { c.Command = []string{"sh", "-c", script} }
 }
 
+// sleep is a command that no shell runs: from the start it is the container's process.
+func sleep(c *runtimeapi.ContainerConfig) { c.Command = []string{"sleep", "4321"} }
+
 // forever is a script that says so when it is ready and runs until SIGTERM.
 const forever = `trap "exit 0" TERM; echo ready; while :; do sleep 1000 & wait; done`
 
@@ -208,12 +212,22 @@ func (c *container) status(t *testing.T) *runtimeapi.ContainerStatus {
 	return r.Status
 }
 
-// ended waits for the container's end.
+// ended waits for the container's end, and for that of its log: containerd reports the one before it has written the other,
+// a line at a time.
 func (c *container) ended(t *testing.T) *runtimeapi.ContainerStatus {
 	t.Helper()
 	machine.Await(t, func() error {
 		if state := c.status(t).State; state != runtimeapi.ContainerState_CONTAINER_EXITED {
 			return fmt.Errorf("container is %s", state)
+		}
+		return nil
+	})
+	machine.Await(t, func() error {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", c.daemon.Process.Pid))
+		for _, file := range files {
+			if name, _ := os.Readlink(file); name == c.logFile() {
+				return fmt.Errorf("containerd still writes %s", name)
+			}
 		}
 		return nil
 	})
@@ -251,7 +265,11 @@ func (c *container) lines(t *testing.T) []line {
 	}
 	var lines []line
 	for l := range strings.Lines(string(text)) {
-		f := strings.SplitN(strings.TrimSuffix(l, "\n"), " ", 4)
+		l, whole := strings.CutSuffix(l, "\n")
+		if !whole {
+			break // it is being written
+		}
+		f := strings.SplitN(l, " ", 4)
 		if len(f) < 4 {
 			t.Fatalf("line %q in %s", l, c.logFile())
 		}
@@ -279,7 +297,7 @@ func (c *container) log(t *testing.T) string {
 // get is the body of the answer to a request, repeated until there is one.
 func get(t *testing.T, url string) (body string) {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: machine.Patience / 2}
 	machine.Await(t, func() error {
 		r, err := client.Get(url)
 		if err != nil {

@@ -192,7 +192,7 @@ func testHostNetwork(t *testing.T, h host) {
 
 func testPodPID(t *testing.T, h host) {
 	p := h.pod(t, namespaceMode(func(o *runtimeapi.NamespaceOption) { o.Pid = runtimeapi.NamespaceMode_POD }))
-	p.run(t, shell("exec sleep 1234"))
+	p.run(t, sleep)
 	if got := p.output(t, "tr '\\0' ' ' < /proc/1/cmdline; pidof sleep"); !strings.Contains(got, "/native pause") || len(strings.Fields(got)) != 3 {
 		t.Errorf("process 1 and sleep: %q", got)
 	}
@@ -208,7 +208,7 @@ func testHostPID(t *testing.T, h host) {
 
 func testTargetPID(t *testing.T, h host) {
 	p := h.pod(t)
-	target := p.run(t, shell("exec sleep 4321"))
+	target := p.run(t, sleep)
 	c := p.run(t, shell("tr '\\0' ' ' < /proc/1/cmdline"), func(c *runtimeapi.ContainerConfig) {
 		c.Linux.SecurityContext.NamespaceOptions = &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_TARGET, TargetId: target.id}
 	})

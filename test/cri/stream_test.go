@@ -173,16 +173,17 @@ func testAttach(t *testing.T, h host) {
 	}
 }
 
-// expect reads until the text has come, or nothing comes any more.
-func expect(r io.Reader, text string) {
+// expect reads until the text has come, or nothing comes any more, and says whether it has.
+func expect(r io.Reader, text string) bool {
 	var seen []byte
 	b := make([]byte, 1)
 	for !bytes.Contains(seen, []byte(text)) {
 		if _, err := r.Read(b); err != nil {
-			return
+			return false
 		}
 		seen = append(seen, b...)
 	}
+	return true
 }
 
 func testAttachTerminal(t *testing.T, h host) {
