@@ -130,7 +130,7 @@ func (d *daemon) compiler(t *testing.T, shim int) (pid int) {
 		for _, path := range paths {
 			command, _ := os.ReadFile(path)
 			pid, _ = strconv.Atoi(filepath.Base(filepath.Dir(path)))
-			if string(command) == "wagi\x00generate\x00" && parent(t, pid) == shim {
+			if string(command) == "wagi\x00generate\x00" && parent(pid) == shim {
 				return nil
 			}
 		}

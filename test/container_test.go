@@ -3,6 +3,7 @@
 package test
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"os"
@@ -125,9 +126,12 @@ func TestDetached(t *testing.T) {
 		client := browser(network(pid))
 		want(t, client, home, "hello\n")
 		want(t, client, home+"slow", "slow\n")
-		if text, _ := os.ReadFile(log); !strings.Contains(string(text), "started") {
-			t.Errorf("the log lacks what the guest said:\n%s", text)
-		}
+		machine.Await(t, func() error {
+			if text, err := os.ReadFile(log); err != nil || !strings.Contains(string(text), "started") {
+				return fmt.Errorf("the log lacks what the guest said: %v\n%s", err, text)
+			}
+			return nil
+		})
 		if text := d.ctr(t, "task", "ps", "web"); !strings.Contains(text, strconv.Itoa(pid)) {
 			t.Errorf("task ps lacks %d:\n%s", pid, text)
 		}
@@ -152,7 +156,7 @@ func TestKill(t *testing.T) {
 				t.Errorf("native after %s: exit status %d, want %d", test.signal, got, test.code)
 			}
 			web := d.session(t, container(wagi, "web", foreground)...)
-			machine.Await(t, func() error { return d.try("task", "ps", "web").Error() })
+			d.state(t, "web", "RUNNING")
 			want(t, browser(network(d.pid(t, "web"))), home, "hello\n")
 			d.ctr(t, "task", "kill", "--signal", test.signal, "web")
 			if got := web.code(); got != test.code {
@@ -167,7 +171,7 @@ func TestKill(t *testing.T) {
 func TestDrain(t *testing.T) {
 	each(t, func(t *testing.T, d *daemon) {
 		web := d.session(t, container(wagi, "web", foreground)...)
-		machine.Await(t, func() error { return d.try("task", "ps", "web").Error() })
+		d.state(t, "web", "RUNNING")
 		client := browser(network(d.pid(t, "web")))
 		want(t, client, home, "hello\n")
 		answer := make(chan string)
@@ -341,7 +345,7 @@ func TestPod(t *testing.T) {
 		shared := append(foreground, "--with-ns", "network:"+network(pod))
 		expect(t, d.try(container(wagi, "sidecar", member("container", shared), "/native", "get", home)...), 0, "hello\n", "")
 		for _, pid := range []int{pod, web} {
-			if got, want := parent(t, pid), d.shim(t, "pod"); got != want {
+			if got, want := parent(pid), d.shim(t, "pod"); got != want {
 				t.Errorf("process %d belongs to the shim %d, want %d", pid, got, want)
 			}
 		}
@@ -372,14 +376,10 @@ func TestGroup(t *testing.T) {
 	})
 }
 
-func parent(t *testing.T, pid int) int {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := strings.Fields(string(text[strings.LastIndexByte(string(text), ')'):]))
-	ppid, _ := strconv.Atoi(f[2])
+// parent is that of a process, or 0 if it has ended.
+func parent(pid int) (ppid int) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fmt.Sscanf(string(text[bytes.LastIndexByte(text, ')')+1:]), "%s %d", new(string), &ppid)
 	return ppid
 }
 

@@ -27,7 +27,7 @@ func TestJavaScript(t *testing.T) {
 		d.ctr(t, "image", "import", path)
 		d.ctr(t, append(append([]string{"run", "--runtime", wagi}, background...), "docker.io/library/javascript:latest", "javascript")...)
 		client := browser(network(d.pid(t, "javascript")))
-		want(t, client, home+"healthz", "OK")
+		ready(t, client)
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {

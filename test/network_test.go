@@ -11,7 +11,6 @@ import (
 	"os"
 	"runtime"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -50,7 +49,7 @@ func browser(netns string) *http.Client {
 		})
 		return c, err
 	}
-	return &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	return &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: machine.Patience / 2}
 }
 
 // get is the body of the answer to one request.
