@@ -117,7 +117,7 @@ state = "%[2]s/state"
 disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt"]
 [grpc]
 address = "%[3]s"
-`, d.config, d.dir, d.socket())
+`, d.config, d.dir, d.socket()) + machine.Containerd
 	if d.config == 3 {
 		text += fmt.Sprintf("[plugins.'io.containerd.shim.v1.manager']\nsocket_dir = %q\n", d.dir+"/s")
 	}

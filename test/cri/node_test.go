@@ -186,7 +186,7 @@ state = "%[2]s/state"
 disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt"]
 [grpc]
 address = "%[3]s"
-`, n.config, n.dir, n.socket())
+`, n.config, n.dir, n.socket()) + machine.Containerd
 	if n.config == 2 {
 		return text + fmt.Sprintf(`[plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "%s"
