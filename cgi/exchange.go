@@ -130,7 +130,7 @@ func (x *exchange) report(err error) {
 // run runs one script. It returns the local redirect that the script asks for, if any.
 func (x *exchange) run() (redirect string, err error) {
 	m := x.route.module
-	life := &lifetime{request: x.r.Context(), begun: x.begun, timeout: m.Timeout}
+	life := &lifetime{request: x.r.Context(), begun: x.begun, timeout: m.Timeout, watches: x.r.ProtoMajor == 1, body: x.incoming}
 	defer life.close()
 	out := &response{w: x.w, life: life, limit: m.MaxOutput, incoming: x.incoming, reads: x.r.ContentLength != 0}
 	defer out.release()

@@ -219,15 +219,17 @@ func TestSpoolWithoutSpace(t *testing.T) {
 func TestClientGoneStopsGuest(t *testing.T) {
 	withProtocols(t, func(t *testing.T, client *http.Client) {
 		server := behave(t, "timeout = \"none\"\nmax_concurrency = 1\nqueue = 1")
-		ctx, cancel := context.WithCancel(deadline(t))
-		response, err := sendBy(ctx, client, server.URL+"/?first", nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cancel()
-		response.Body.Close()
-		if got := status(t, server.URL); got != http.StatusOK {
-			t.Errorf("status %d", got)
+		for _, unread := range []string{"", "body", strings.Repeat("x", 50000)} {
+			ctx, cancel := context.WithCancel(deadline(t))
+			response, err := sendBy(ctx, client, server.URL+"/?first", strings.NewReader(unread), int64(len(unread)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			response.Body.Close()
+			if got := status(t, server.URL); got != http.StatusOK {
+				t.Errorf("%d bytes unread: status %d", len(unread), got)
+			}
 		}
 	})
 }

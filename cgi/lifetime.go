@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -14,6 +15,8 @@ type lifetime struct {
 	request context.Context
 	begun   time.Time
 	timeout time.Duration // after begun; 0 and negative: none
+	watches bool          // for the client to go: by HTTP/1, where net/http does not always
+	body    *incoming     // as in exchange
 
 	over    atomic.Bool // cause is set
 	awaited atomic.Pointer[awaited]
@@ -26,6 +29,7 @@ type awaited struct {
 	context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer // nil: no timeout
+	watch  *time.Timer // nil: nobody looks whether the client is there
 }
 
 // cancel ends the script. It does nothing if something else has.
@@ -43,17 +47,35 @@ func (l *lifetime) cancel(cause error) {
 // close frees what waiting took.
 func (l *lifetime) close() {
 	l.cancel(nil)
-	if a := l.awaited.Load(); a != nil && a.timer != nil {
-		a.timer.Stop()
+	if a := l.awaited.Load(); a != nil {
+		a.stop()
+	}
+}
+
+func (a *awaited) stop() {
+	for _, timer := range []*time.Timer{a.timer, a.watch} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 }
 
 // Err is part of [context.Context].
 func (l *lifetime) Err() error {
-	if l.timeout > 0 && l.awaited.Load() == nil && time.Since(l.begun) >= l.timeout {
-		l.cancel(errTimeout)
+	if l.awaited.Load() == nil {
+		l.look()
 	}
 	return l.err()
+}
+
+// look does what timers would do if anybody waited.
+func (l *lifetime) look() {
+	switch passed := time.Since(l.begun); {
+	case l.timeout > 0 && passed >= l.timeout:
+		l.cancel(errTimeout)
+	case l.watches && passed >= watchInterval:
+		l.await()
+	}
 }
 
 // err is Err without a look at the clock, for where the script itself has just looked or has ended.
@@ -94,6 +116,9 @@ func (l *lifetime) await() *awaited {
 		a.Context, a.cancel = context.WithCancelCause(l.request)
 		if l.timeout > 0 {
 			a.timer = time.AfterFunc(l.timeout-time.Since(l.begun), func() { a.cancel(errTimeout) })
+		}
+		if conn, ok := l.request.Value(connectionKey{}).(syscall.RawConn); ok && l.watches {
+			a.watchClient(conn, l.body, watchInterval-time.Since(l.begun))
 		}
 	}
 	l.awaited.Store(a)

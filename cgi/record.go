@@ -30,8 +30,8 @@ func (x *exchange) done(err error) {
 	if x.status == 0 || metrics == nil && x.g.config.Done == nil {
 		return
 	}
-	if errors.Is(err, errEnded) && !x.sent && context.Cause(x.r.Context()) == context.Canceled {
-		x.status = statusClientGone
+	if end := context.Cause(x.r.Context()); errors.Is(err, errEnded) && !x.sent && (end == nil || end == context.Canceled) {
+		x.status = statusClientGone // net/http has ended the request or, by hungUp, the gateway
 	}
 	duration := time.Since(x.begun)
 	if metrics != nil {

@@ -229,6 +229,7 @@ func startServer(t testing.TB, cfg Config) *httptest.Server {
 	server.Config.Protocols.SetUnencryptedHTTP2(true)
 	server.Config.ErrorLog = stdlog.New(failOnPanic{t}, "", 0)
 	server.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+	server.Config.ConnContext = WithConnection
 	server.Start()
 	t.Cleanup(func() {
 		cancel()

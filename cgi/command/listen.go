@@ -2,6 +2,7 @@ package command
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -158,6 +159,17 @@ func (p places) open(headerTimeout time.Duration) ([]listener, error) {
 		}
 	}
 	return listeners, nil
+}
+
+// systemConn is the system's connection below TLS and the PROXY protocol.
+func systemConn(conn net.Conn) net.Conn {
+	if c, ok := conn.(*tls.Conn); ok {
+		conn = c.NetConn()
+	}
+	if c, ok := conn.(*proxyproto.Conn); ok {
+		conn = c.Raw()
+	}
+	return conn
 }
 
 func closeAll(listeners []listener) {

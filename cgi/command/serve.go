@@ -276,7 +276,10 @@ func newServer(ctx context.Context, gateway *cgi.Reloader, limits timeouts, cert
 		IdleTimeout:                  limits.idle,
 		MaxHeaderBytes:               256 << 10,
 		BaseContext:                  func(net.Listener) context.Context { return ctx },
-		ErrorLog:                     stdlog.New(connectionLog{ctx}, "", 0),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return cgi.WithConnection(ctx, systemConn(conn))
+		},
+		ErrorLog: stdlog.New(connectionLog{ctx}, "", 0),
 	}}
 	if s.tls {
 		s.http.TLSConfig = &tls.Config{
