@@ -22,10 +22,11 @@ type Gateway struct {
 	config   Config
 	compiler compiler
 	modules  []*module
-	table    atomic.Pointer[table] // of modules that are not ready, only the routes in the configuration
-	loaded   chan struct{}         // closed when nothing is loaded any more
-	ready    atomic.Bool           // all modules are
-	stopping atomic.Bool           // no further module is to be loaded
+	table    atomic.Pointer[table]   // of modules that are not ready, only the routes in the configuration
+	loaded   chan struct{}           // closed when nothing is loaded any more
+	ready    atomic.Bool             // all modules are
+	loading  context.Context         // ends when one cannot be loaded, with its error as the cause, or when no further one is to be
+	stop     context.CancelCauseFunc // of loading
 	draining atomic.Bool
 	mu       sync.Mutex // held while table is replaced
 }
@@ -74,6 +75,7 @@ func startGateway(ctx context.Context, cfg Config, shared map[content]*code) (*G
 		}
 		g.modules = append(g.modules, m)
 	}
+	g.loading, g.stop = context.WithCancelCause(ctx)
 	for _, m := range g.modules {
 		m.own.metrics = cfg.Metrics.route(m.own.text)
 	}
@@ -81,7 +83,7 @@ func startGateway(ctx context.Context, cfg Config, shared map[content]*code) (*G
 	go func() {
 		defer close(g.loaded)
 		defer endSaving()
-		g.load(ctx)
+		g.load()
 	}()
 	return g, nil
 }
@@ -96,29 +98,29 @@ func (m *Module) fault(err error) error {
 }
 
 // load makes the modules ready, some at a time. It begins none after one that failed.
-func (g *Gateway) load(ctx context.Context) {
+func (g *Gateway) load() {
 	var wait sync.WaitGroup
 	free := make(chan struct{}, guest.Compilers())
 	for _, m := range g.modules {
 		free <- struct{}{}
-		if g.stopping.Load() {
+		if g.loading.Err() != nil {
 			break
 		}
 		wait.Go(func() {
 			defer func() { <-free }()
-			g.loadModule(ctx, m)
+			g.loadModule(m)
 		})
 	}
 	wait.Wait()
 	g.compiler.shared = nil
-	g.ready.Store(!g.stopping.Load())
+	g.ready.Store(g.loading.Err() == nil)
 }
 
-func (g *Gateway) loadModule(ctx context.Context, m *module) {
+func (g *Gateway) loadModule(m *module) {
 	defer close(m.loaded)
-	if err := m.load(ctx, &g.compiler, &g.config); err != nil {
+	if err := m.load(g.loading, &g.compiler, &g.config); err != nil {
 		m.err = m.fault(err)
-		g.stopping.Store(true)
+		g.stop(m.err)
 		return
 	}
 	for _, r := range m.dynamic {
@@ -142,21 +144,22 @@ func (g *Gateway) publish() {
 	g.table.Store(newTable(routes))
 }
 
-// wait waits until all modules are ready. If one cannot be, the error is that of the first in the file.
+// wait waits until all modules are ready, or until one cannot be: it does not wait for the others then.
 func (g *Gateway) wait() error {
-	<-g.loaded
-	for _, m := range g.modules {
-		if m.err != nil {
-			return m.err
-		}
+	select {
+	case <-g.loaded:
+	case <-g.loading.Done():
 	}
-	return nil
+	if g.ready.Load() {
+		return nil
+	}
+	return context.Cause(g.loading)
 }
 
 // Close frees the modules. The server must have ended all requests: cancelling their contexts stops the guests. A module that is just
 // being compiled is waited for.
 func (g *Gateway) Close() error {
-	g.stopping.Store(true)
+	g.stop(nil)
 	<-g.loaded
 	for _, r := range g.table.Load().routes {
 		g.config.Metrics.release(r.text)

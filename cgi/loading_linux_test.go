@@ -208,3 +208,20 @@ func TestLoadingFails(t *testing.T) {
 		t.Errorf("/readyz: got %q", ready)
 	}
 }
+
+// That a module cannot be loaded is said at once, and not when the others are.
+func TestLoadingFailsEarly(t *testing.T) {
+	processors := runtime.GOMAXPROCS(2) // as wagi has at least
+	t.Cleanup(func() { runtime.GOMAXPROCS(processors) })
+	r, _ := newLoading(t, `
+[[module]]
+route = "/late"
+module = "late.wat"
+[[module]]
+route = "/"
+module = "bad.wat"
+`, map[string]string{"late.wat": sayHello, "bad.wat": `(module (func (export "_initialize") unreachable))`})
+	if err := r.Wait(t.Context()); err == nil || !strings.Contains(err.Error(), "unreachable") {
+		t.Errorf("got error %v", err)
+	}
+}

@@ -75,9 +75,11 @@ func (r *route) hides(other *route) bool {
 	return ok
 }
 
+var errRoutesTimeout = fmt.Errorf("did not return within %v", routesTimeout)
+
 const (
 	routesExport    = "_routes"
-	routesTimeout   = 30 * time.Second
+	routesTimeout   = time.Minute // as a module may take before that
 	maxRoutesOutput = 1 << 20
 )
 
@@ -86,7 +88,7 @@ func (m *module) findRoutes(ctx context.Context) ([]*route, error) {
 	if !m.code.Exports(routesExport) {
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, routesTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, routesTimeout, errRoutesTimeout)
 	defer cancel()
 	var out bytes.Buffer
 	diagnostics := newStderr(func() *log.Entry {

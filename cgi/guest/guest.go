@@ -44,9 +44,11 @@ type Config struct {
 	CPU     time.Duration // that a guest may compute; default and negative: no limit. Waiting for input, output or a turn does not count
 	NoReuse bool          // give each guest an instance and a memory that no other has had; what it does is the same
 
+	StartTimeout time.Duration // for what runs before the first guest: a start function, initializers, the way to the resume point; default 1 min
+
 	// Resume freezes the module in the middle of its entrypoint, where it calls the import wagi.resume or opens the file
-	// /dev/wagi/request. Each guest goes on from there. It is an error of the module if it does not come there within a
-	// minute, or prints to its standard output before.
+	// /dev/wagi/request. Each guest goes on from there. It is an error of the module if it does not come there within
+	// StartTimeout, or prints to its standard output before.
 	Resume      bool
 	StartArgs   []string  // arguments before that point
 	StartEnv    []string  // NAME=value, before that point
@@ -140,6 +142,7 @@ func Compile(ctx context.Context, wasm []byte, cfg Config) (*Module, error) {
 	if cfg.Memory == 0 {
 		cfg.Memory = defaultMemory
 	}
+	cfg.StartTimeout = cmp.Or(cfg.StartTimeout, time.Minute)
 	m := &Module{config: cfg, missing: make([]atomic.Bool, len(cfg.Volumes)), idle: newPool(), turns: processTurns()}
 	if err := m.compile(ctx, wasm); err != nil {
 		m.Close(ctx)

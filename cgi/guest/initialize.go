@@ -20,10 +20,17 @@ func (m *Module) findInitializers() (names []string) {
 	return names
 }
 
-var errInitTimeout = fmt.Errorf("did not return within %v", startTimeout)
+var errInitTimeout = errors.New("did not return")
 
-// newInitialized makes an instance and calls the initializers. Its error says which of it failed.
+// startContext is a context for what runs before the first guest. When that takes too long the cause is late, and how long that is.
+func (c *Config) startContext(ctx context.Context, late error) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, c.StartTimeout, fmt.Errorf("%w within %v", late, c.StartTimeout))
+}
+
+// newInitialized makes an instance, with its start function, and calls the initializers. Its error says which of it failed.
 func (m *Module) newInitialized(ctx context.Context) (*instance, error) {
+	ctx, cancel := m.config.startContext(ctx, errInitTimeout)
+	defer cancel()
 	g := m.newGuest(ctx, &Call{NoVolumes: true})
 	defer g.close()
 	i, err := m.newInstance()
@@ -43,9 +50,9 @@ func (m *Module) newInitialized(ctx context.Context) (*instance, error) {
 	return i, nil
 }
 
-// initialize calls the initializers. Their time is not the guest's, but they have startTimeout.
+// initialize calls the initializers. Their time is not the guest's, but they have StartTimeout.
 func (m *Module) initialize(ctx context.Context, i *instance) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errInitTimeout)
+	ctx, cancel := m.config.startContext(ctx, errInitTimeout)
 	defer cancel()
 	g := m.newGuest(ctx, &Call{NoVolumes: true})
 	defer g.close()

@@ -68,6 +68,19 @@ func TestInitialize(t *testing.T) {
 	}
 }
 
+// What runs when a module is loaded cannot keep it from an end.
+func TestStartTimeout(t *testing.T) {
+	for text, want := range map[string]string{
+		`(module (func (export "_initialize") (loop (br 0))))`:                      "_initialize: guest stopped",
+		`(module (func $s (loop (br 0))) (start $s) (func (export "_initialize")))`: "does not instantiate: guest stopped",
+	} {
+		_, err := compileText(t, text, Config{StartTimeout: time.Millisecond})
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "did not return within 1ms") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 func TestInitializeErrors(t *testing.T) {
 	const head = `(module (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32))) `
 	tests := []struct{ text, want string }{

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"time"
 
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
@@ -14,13 +13,10 @@ import (
 	"containerd-shim-wagi-v1/cgi/guest/instrument"
 )
 
-// startTimeout is how long a guest may take to its resume point, and initializers to their end.
-const startTimeout = time.Minute
-
 var (
 	errEarlyOutput  = errors.New("prints to its standard output before its resume point, when there is no request to answer")
 	errNoPoint      = errors.New("ended before its resume point: it must call wagi.resume or open /dev/wagi/request")
-	errStartTimeout = fmt.Errorf("did not come to its resume point within %v", startTimeout)
+	errStartTimeout = errors.New("did not come to its resume point")
 	errTry          = errors.New("is inside of a try block at its resume point")
 	errInterpreted  = errors.New("cannot resume on this system, where the engine interprets")
 )
@@ -69,7 +65,7 @@ func (m *Module) checkFreezable(code *instrument.Module) error {
 
 // first starts the first instance and makes its state that of all.
 func (r *resumption) first(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errStartTimeout)
+	ctx, cancel := r.module.config.startContext(ctx, errStartTimeout)
 	defer cancel()
 	config := &r.module.config
 	g := r.module.newGuest(ctx, &Call{Args: config.StartArgs, Env: config.StartEnv, Stderr: config.StartStderr})
@@ -105,7 +101,7 @@ func (e *earlyOutput) Write([]byte) (int, error) {
 
 // repeat starts one more instance, which gets the answers that the first one got.
 func (r *resumption) repeat(ctx context.Context) (*instance, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errStartTimeout)
+	ctx, cancel := r.module.config.startContext(ctx, errStartTimeout)
 	defer cancel()
 	g := r.module.newBareGuest(ctx, &Call{})
 	defer g.close()
@@ -177,7 +173,7 @@ func (g *guest) startError(err error) error {
 	case g.journal.err != nil:
 		return g.journal.err
 	case errors.Is(result, errStartTimeout):
-		return errStartTimeout
+		return context.Cause(g.ctx)
 	case result == nil:
 		return errNoPoint
 	}
