@@ -105,7 +105,10 @@ func TestParseConfigErrors(t *testing.T) {
 		{module + "timeout = 30", `m.toml:4:1: key "timeout": want a duration such as "30s", or "none", not 30`},
 		{module + "timeout = '-1s'", `m.toml:4:1: key "timeout": want a duration such as "30s", or "none", not "-1s"`},
 		{module + "max_body = '64M'", `m.toml:4:1: key "max_body": want a size such as "64MiB", or "none", not "64M"`},
-		{module + "max_body = 1.5", `m.toml:4:1: key "max_body": want a size such as "64MiB", or "none", not 1.5`},
+		{module + "max_body = 1.5", `m.toml:4:1: key "max_body": want a size such as "64MiB", or "none", not 1.5 as a floating-point number`},
+		{module + "max_concurrency = 1.0", `m.toml:4:1: key "max_concurrency": want a number of requests from 1, or "none", not 1 as a floating-point number`},
+		{module + "queue = 1e3", `m.toml:4:1: key "queue": want a number of requests, not 1000 as a floating-point number`},
+		{module + `volumes = { "/a\u0000" = 'b' }`, `m.toml:4:13: key "/a\x00": want a path in the guest = a directory of the host`},
 		{module + "reuse = 'no'", `m.toml:4:1: key "reuse": want true or false, not "no"`},
 		{module + "memory = '1KiB'", `m.toml:4:1: key "memory": want "64KiB" to "4GiB", not "1KiB"`},
 		{module + "max_concurrency = 0", `m.toml:4:1: key "max_concurrency": want a number of requests from 1, or "none", not 0`},
@@ -123,6 +126,35 @@ func TestParseConfigErrors(t *testing.T) {
 			t.Errorf("%q: no error, want %s", test.text, test.want)
 		} else if got := err.Error(); got != test.want {
 			t.Errorf("%q:\n got %s\nwant %s", test.text, got, test.want)
+		}
+	}
+}
+
+// What is odd but harmless is said and does not keep a configuration from working.
+func TestParseConfigWarnings(t *testing.T) {
+	const module = "[[module]]\nroute = '/'\nmodule = 'm.wasm'\n"
+	const path = "no path of a request holds ?, #, spaces or control characters, unless percent-encoded"
+	tests := []struct{ text, want string }{
+		{"\ufeff" + module, ""},
+		{module + "volumes = { '/data' = 'data:rw' }", ""},
+		{module + "entrypoint = ''", `m.toml:4:1: key "entrypoint" is empty: _start is called`},
+		{module + "environment = { \"A\\nB\" = 'c' }", `m.toml:4:17: key "A\nB": hardly a name of a variable`},
+		{module + "environment = { QUERY_STRING = 'c' }", `m.toml:4:17: key "QUERY_STRING" has no effect: the gateway sets this variable`},
+		{module + "allowed_hosts = ['https://a', 'ftp://b', 'insecure:allow-all']", `m.toml:4:1: allowed host "ftp://b": requests are sent by http and https alone`},
+		{"[[module]]\nroute = '/a?b'\nmodule = 'm.wasm'", `m.toml:1:3: route "/a?b" can never match: ` + path},
+		{"[[module]]\nroute = '/a#b'\nmodule = 'm.wasm'", `m.toml:1:3: route "/a#b" can never match: ` + path},
+		{"[[module]]\nroute = '/a b'\nmodule = 'm.wasm'", `m.toml:1:3: route "/a b" can never match: ` + path},
+		{"[[module]]\nroute = \"/a\\n\"\nmodule = 'm.wasm'", `m.toml:1:3: route "/a\n" can never match: ` + path},
+	}
+	for _, test := range tests {
+		cfg, err := parseConfig("m.toml", []byte(test.text))
+		if err != nil {
+			t.Errorf("%q: %v", test.text, err)
+		} else if got := strings.Join(cfg.Warnings, "\n"); got != test.want {
+			t.Errorf("%q:\n got %s\nwant %s", test.text, got, test.want)
+		}
+		if err == nil && cfg.Modules[0].Volumes != nil && cfg.Modules[0].Volumes[0] != (guest.Volume{Guest: "/data", Host: "data"}) {
+			t.Errorf("volume %+v", cfg.Modules[0].Volumes[0])
 		}
 	}
 }

@@ -189,6 +189,9 @@ func (g *Gateway) Warnings() []string {
 	warnings := slices.Clone(g.config.Warnings)
 	routes := g.table.Load().routes
 	for i, r := range routes {
+		if r.script == r.text && (r.text == g.config.HealthPath || r.text == g.config.ReadyPath) {
+			warnings = append(warnings, fmt.Sprintf("%s: route %q can never match: the gateway answers there itself", r.module.Position, r.text))
+		}
 		for _, earlier := range routes[:i] {
 			if earlier.hides(r) {
 				warnings = append(warnings, fmt.Sprintf("%s: route %q can never match: %q comes first", r.module.Position, r.text, earlier.text))

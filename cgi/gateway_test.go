@@ -454,21 +454,32 @@ volumes = { "/data" = "missing:ro" }
 route = "/a/b"
 module = "behave.wat"
 entrypoint = "main"
+[[module]]
+route = "/healthz"
+module = "behave.wat"
+[[module]]
+route = "/alive"
+module = "behave.wat"
 `
 	cfg, err := parseConfig("testdata/modules.toml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.HealthPath = "/alive"
 	gateway, err := New(context.Background(), *cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer gateway.Close()
 	got := strings.Join(gateway.Warnings(), "\n")
+	if strings.Contains(got, `route "/healthz"`) {
+		t.Errorf("got\n%s\nabout a route that can match", got)
+	}
 	for _, want := range []string{
 		`testdata/modules.toml:5:3: route "/a/b" can never match: "/a/..." comes first`,
 		`testdata/modules.toml:1:3: volume "/data": missing is no directory`,
 		`testdata/modules.toml:5:3: module "behave.wat": entrypoint "main"`,
+		`testdata/modules.toml:12:3: route "/alive" can never match: the gateway answers there itself`,
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("got\n%s\nwant %s", got, want)

@@ -1,17 +1,20 @@
 package cgi
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"sort"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -30,11 +33,11 @@ var configKeys = setters[Config]{
 var moduleKeys = setters[Module]{
 	"route":                func(v value, m *Module) error { return v.text(&m.Route) },
 	"module":               func(v value, m *Module) error { return v.text(&m.Module) },
-	"entrypoint":           func(v value, m *Module) error { return v.text(&m.Entrypoint) },
+	"entrypoint":           func(v value, m *Module) error { return v.entrypoint(&m.Entrypoint) },
 	"argv":                 func(v value, m *Module) error { m.Argv = new(string); return v.text(m.Argv) },
 	"volumes":              func(v value, m *Module) error { return v.volumes(&m.Volumes) },
 	"environment":          func(v value, m *Module) error { return v.environment(&m.Environment) },
-	"allowed_hosts":        func(v value, m *Module) error { return v.texts(&m.AllowedHosts) },
+	"allowed_hosts":        func(v value, m *Module) error { return v.hosts(&m.AllowedHosts) },
 	"http_max_concurrency": func(v value, m *Module) error { return v.responses(&m.HTTPMaxConcurrency) },
 	"reuse":                func(v value, m *Module) error { return v.not(&m.NoReuse) },
 	"resume":               func(v value, m *Module) error { return v.boolean(&m.Resume) },
@@ -75,6 +78,7 @@ func LoadConfig(file string) (*Config, error) {
 }
 
 func parseConfig(file string, data []byte) (*Config, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // a byte-order mark, as editors of Windows leave one
 	d := &document{file: file, data: data, config: &Config{File: file}}
 	var root map[string]any
 	if err := toml.Unmarshal(data, &root); err != nil {
@@ -223,6 +227,8 @@ func describe(content any) string {
 		return "a table"
 	case []any:
 		return "an array"
+	case float64: // 1.0 and 1e3 are no integers
+		return strconv.FormatFloat(c, 'g', -1, 64) + " as a floating-point number"
 	}
 	return fmt.Sprint(content)
 }
@@ -286,9 +292,24 @@ func (v value) modules(c *Config) error {
 			return v.errorf("key %q is missing in this [[module]]", "module")
 		case m.Route[0] != '/':
 			v.warnf("route %q can never match: it does not begin with /", m.Route)
+		case strings.ContainsFunc(m.Route, notInPath):
+			v.warnf("route %q can never match: no path of a request holds ?, #, spaces or control characters, unless percent-encoded", m.Route)
 		}
 	}
 	return nil
+}
+
+// notInPath says whether no path of a request has the character: it ends there or is not valid, RFC 9112 §3.2.
+func notInPath(c rune) bool {
+	return c <= ' ' || c == 0x7f || c == '?' || c == '#'
+}
+
+func (v value) entrypoint(s *string) error {
+	err := v.text(s)
+	if err == nil && *s == "" {
+		v.warnf("key %q is empty: _start is called", v.key)
+	}
+	return err
 }
 
 func (v value) text(s *string) error {
@@ -319,6 +340,18 @@ func (v value) texts(s *[]string) error {
 	return nil
 }
 
+func (v value) hosts(hosts *[]string) error {
+	if err := v.texts(hosts); err != nil {
+		return err
+	}
+	for _, host := range *hosts {
+		if u, err := url.Parse(host); err == nil && u.Host != "" && u.Scheme != "http" && u.Scheme != "https" {
+			v.warnf("allowed host %q: requests are sent by http and https alone", host)
+		}
+	}
+	return nil
+}
+
 func (v value) volumes(volumes *[]guest.Volume) error {
 	entries, err := v.entries()
 	for _, entry := range entries {
@@ -327,7 +360,10 @@ func (v value) volumes(volumes *[]guest.Volume) error {
 			return err
 		}
 		host, readOnly := strings.CutSuffix(host, ":ro")
-		if entry.key == "" || host == "" {
+		if !readOnly {
+			host = strings.TrimSuffix(host, ":rw") // which Docker has, too
+		}
+		if entry.key == "" || host == "" || strings.ContainsRune(entry.key, 0) {
 			return entry.errorf("key %q: want a path in the guest = a directory of the host", entry.key)
 		}
 		*volumes = append(*volumes, guest.Volume{Guest: entry.key, Host: host, ReadOnly: readOnly})
@@ -345,6 +381,12 @@ func (v value) environment(env *map[string]string) error {
 		}
 		if entry.key == "" || strings.ContainsAny(entry.key, "=\x00") {
 			return entry.errorf("key %q: not a name of a variable", entry.key)
+		}
+		switch {
+		case slices.Contains(metaVariables, entry.key):
+			entry.warnf("key %q has no effect: the gateway sets this variable", entry.key)
+		case strings.ContainsFunc(entry.key, unicode.IsControl):
+			entry.warnf("key %q: hardly a name of a variable", entry.key)
 		}
 		(*env)[entry.key] = text
 	}

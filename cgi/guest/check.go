@@ -30,12 +30,14 @@ func inspect(wasm []byte) (o outline, err error) {
 	switch {
 	case len(wasm) == 0:
 		return o, errors.New("is empty")
+	case len(wasm) < len(core) && strings.HasPrefix(core, string(wasm[:min(4, len(wasm))])):
+		return o, errTruncated
 	case bytes.HasPrefix(wasm, []byte(component)):
 		return o, errors.New("is a component (WASI preview 2), not a core module: build for wasm32-wasip1")
 	case !bytes.HasPrefix(wasm, []byte(core[:4])):
 		return o, errors.New("is not a WebAssembly module: it does not begin with \\0asm")
 	case !bytes.HasPrefix(wasm, []byte(core)):
-		return o, fmt.Errorf("has WebAssembly version %x, not 1", wasm[4:min(8, len(wasm))])
+		return o, fmt.Errorf("has WebAssembly version %x, not 1", wasm[4:8])
 	}
 	const importSection, memorySection, exportSection = 2, 5, 7
 	for b := wasm[len(core):]; len(b) > 0; {
