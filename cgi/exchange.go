@@ -219,6 +219,7 @@ func (x *exchange) call(life *lifetime, out *response) (redirect string, err err
 		Stdin:      x.body,
 		Stdout:     out,
 		Stderr:     diagnostics,
+		GoOn:       out.goOn,
 	})
 	if err = x.cause(life, err); err != nil {
 		out.abandon()

@@ -184,7 +184,8 @@ type response struct {
 	held    []byte      // guarded by mu: the head while it is incomplete, then the body while it is held back
 	line    int         // guarded by mu: where the last line of held begins
 	head    *head       // guarded by mu: nil while incomplete
-	timer   *time.Timer // guarded by mu: sends what is held back
+	timer   *time.Timer // guarded by mu: sends what is held back, here or in net/http; nil: the guest has not gone on since it printed first
+	late    bool        // guarded by mu: something is held back that timer does not know of
 	waiting bool        // guarded by mu: timer runs
 	ended   bool        // guarded by mu
 }
@@ -257,36 +258,38 @@ func (o *response) addBody(p []byte) error {
 	if !o.sent() {
 		if len(o.held)+len(p) <= holdBytes {
 			o.held = append(o.held, p...)
-			o.sendLater()
+			o.late = true
 			return nil
 		}
 		if err := o.send(sending); err != nil {
 			return err
 		}
 	}
-	o.sendLater()
+	o.late = true
 	err := o.write(p)
 	o.phase.CompareAndSwap(sending, open) // so much is more than net/http holds back
 	return err
 }
 
-// sendLater makes sure that what is held back, here or in net/http, leaves soon.
-func (o *response) sendLater() {
+// goOn is called when the guest does something else: what is held back leaves soon.
+func (o *response) goOn() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	switch {
-	case o.waiting:
+	case o.waiting || !o.late:
 		return
 	case o.timer == nil:
 		o.timer = time.AfterFunc(holdTime, o.flush)
 	default:
 		o.timer.Reset(holdTime)
 	}
-	o.waiting = true
+	o.waiting, o.late = true, false
 }
 
 func (o *response) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.waiting = false
+	o.waiting, o.late = false, false
 	if o.ended || o.life.err() != nil {
 		return
 	}

@@ -171,7 +171,11 @@ func (g *guest) vectors(p params, d *descriptor, once bool, each func(b []byte) 
 		if err != nil {
 			return total, err
 		}
-		for len(b) > 0 && g.ctx.Err() == nil {
+		for len(b) > 0 {
+			if total > 0 && g.ctx.Err() != nil {
+				g.meter.waited = true
+				return total, nil
+			}
 			piece := b[:min(len(b), most)]
 			b = b[len(piece):]
 			n, err := g.piece(d, piece, each)
@@ -190,6 +194,9 @@ func (g *guest) vectors(p params, d *descriptor, once bool, each func(b []byte) 
 // piece calls each for a piece of a buffer. What the client is slow to send or to take, the guest waits for; all else is
 // its work.
 func (g *guest) piece(d *descriptor, b []byte, each func(b []byte) (int, error)) (n int, err error) {
+	if d.reader == noInput {
+		return each(b)
+	}
 	if d.file != nil || d == &g.streams[2] {
 		n, err = each(b)
 		g.worked(fileWork + n/bytesPerWork)
@@ -212,6 +219,7 @@ func (g *guest) fdRead(p params) error {
 		return errnoBadf
 	}
 	n, err := g.vectors(p, d, d.file == nil, func(b []byte) (n int, err error) {
+		n, err = d.reader.Read(b)
 		for n == 0 && err == nil && g.ctx.Err() == nil {
 			n, err = d.reader.Read(b)
 		}
@@ -232,6 +240,7 @@ func (g *guest) fdWrite(p params) error {
 		return errnoBadf
 	}
 	n, err := g.vectors(p, d, false, d.writer.Write)
+	g.printed = d == &g.streams[1]
 	if err != nil {
 		return err
 	}

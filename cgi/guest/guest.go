@@ -111,6 +111,7 @@ type Call struct {
 	Stdin      io.Reader
 	Stdout     io.Writer
 	Stderr     io.Writer
+	GoOn       func() // called when the guest has written to Stdout and goes on: by its next system call, or by computing for 0.1 to 1 ms
 	NoVolumes  bool   // the guest does not see the module's volumes
 	Memory     uint64 // set by Run: bytes of linear memory that the guest had in the end
 }
@@ -229,7 +230,7 @@ func (m *Module) Run(ctx context.Context, call *Call) error {
 		return m.resumption.run(ctx, call)
 	}
 	g := m.newGuest(ctx, call)
-	defer g.close()
+	defer g.free()
 	return g.run(m, entrypoint)
 }
 

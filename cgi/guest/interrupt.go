@@ -22,6 +22,8 @@ const (
 	bytesPerWork = 1 << 3  // that are read or written in a ns
 )
 
+var clockStart = time.Now()
+
 // history is what guests of a module have computed so far, each: a mean in ns in which the last ones weigh most.
 type history struct {
 	mean atomic.Int64
@@ -50,19 +52,21 @@ type meter struct {
 	turn    turn
 	history *history
 	limit   time.Duration // of CPU time; 0: none
-	start   time.Time
 
-	since  time.Duration // after start, that the guest computes
+	start  time.Duration // on the clock of now
+	since  time.Duration // on the clock of now, that the guest computes
 	thread time.Duration // threadTime then, with a limit
 	used   time.Duration // for computing, before that
 	cpu    time.Duration // used of it as CPU time, with a limit
 	begun  time.Duration // used at the begin of the slice
 	work   int           // in system calls since the last look at the clock
+	waited bool          // the guest may have waited in the system call that it is in
 }
 
 // pause begins a time in which the guest may have to wait.
 func (m *meter) pause() {
 	m.count()
+	m.waited = true
 }
 
 // resume ends that time.
@@ -76,7 +80,7 @@ func (m *meter) resume() {
 
 // wait is pause where the guest is sure to wait: it gives its turn back.
 func (m *meter) wait() {
-	m.count()
+	m.pause()
 	if m.turn.taken {
 		m.turns.release(&m.turn)
 		m.oweTurn()
@@ -86,7 +90,8 @@ func (m *meter) wait() {
 // begin begins to measure a guest. One that is likely to compute for long waits for a turn first: of many that begin
 // at once, as after a time-out, each would else have a slice without.
 func (m *meter) begin(ctx context.Context) {
-	if m.restartAt(0); m.history.long() {
+	m.start = m.now()
+	if m.restartAt(m.start); m.history.long() {
 		m.oweTurn()
 		m.yield(ctx)
 	}
@@ -110,8 +115,9 @@ func (m *meter) restartAt(now time.Duration) {
 	}
 }
 
+// now is the time on a clock of the meters' own: that of time.Now costs twice as much.
 func (m *meter) now() time.Duration {
-	return time.Since(m.start)
+	return time.Since(clockStart)
 }
 
 func (m *meter) count() {
@@ -169,6 +175,7 @@ func interrupt(ctx context.Context, _ []uint64) {
 }
 
 func (g *guest) interrupt() {
+	g.goOn()
 	g.meter.yield(g.ctx)
 	if g.meter.limit > 0 && g.meter.cpu > g.meter.limit {
 		g.limit = &LimitError{g.meter.limit}

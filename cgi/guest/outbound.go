@@ -73,7 +73,7 @@ func (f httpFunction) Call(ctx context.Context, instance api.Module, stack []uin
 	g := ctx.Value(guestKey{}).(*guest)
 	err := error(httpMemoryNotFound)
 	if g.memory = instance.ExportedMemory("memory"); g.memory != nil {
-		g.meter.enter()
+		g.beginCall()
 		g.meter.pause()
 		err = f(g, stack)
 		g.meter.resume()

@@ -79,7 +79,7 @@ func (r *resumption) run(ctx context.Context, call *Call) error {
 		return err
 	}
 	g := r.module.newBareGuest(ctx, call)
-	defer g.close()
+	defer g.free()
 	g.instance, g.clock = i, r.clock
 	if err := r.thaw(g); err != nil {
 		r.put(home, i)

@@ -1,11 +1,11 @@
 package guest
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"io"
-	"time"
+	"strings"
+	"sync"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -26,6 +26,7 @@ type guest struct {
 	stack       *stack         // of the function that was called
 	maxStack    uint64         // bytes
 	overflow    bool           // the stack was longer
+	printed     bool           // to its standard output, in its last system call
 	meter       meter
 	http        httpSession
 
@@ -34,6 +35,12 @@ type guest struct {
 	journal  *journal // nil: system calls are neither recorded nor answered from a record
 	clock    uint64   // ns that the monotonic clock was ahead at the resume point
 }
+
+// guests are zero guests: one is too large to be made for each request.
+var guests = sync.Pool{New: func() any { return new(guest) }}
+
+// noInput is a stream that is at its end.
+var noInput io.Reader = strings.NewReader("")
 
 // guestKey is the key of a context under which system calls find their guest.
 type guestKey struct{}
@@ -64,18 +71,15 @@ func (m *Module) newGuest(ctx context.Context, call *Call) *guest {
 
 // newBareGuest makes a guest without descriptors.
 func (m *Module) newBareGuest(ctx context.Context, call *Call) *guest {
-	g := &guest{
-		ctx: ctx, call: call,
-		meter: meter{turns: m.turns, history: &m.history, limit: m.config.CPU, start: time.Now()},
-		http:  httpSession{outbound: m.outbound},
-
-		maxStack: m.maxStack(),
-	}
+	g := guests.Get().(*guest)
+	g.ctx, g.call, g.maxStack = ctx, call, m.maxStack()
+	g.meter.turns, g.meter.history, g.meter.limit = m.turns, &m.history, m.config.CPU
+	g.http.outbound = m.outbound
 	g.engine = engineContext{ctx, g}
 	g.meter.begin(ctx)
 	stdin, stdout, stderr := call.Stdin, call.Stdout, call.Stderr
 	if stdin == nil {
-		stdin = bytes.NewReader(nil)
+		stdin = noInput
 	}
 	if stdout == nil {
 		stdout = io.Discard
@@ -83,7 +87,7 @@ func (m *Module) newBareGuest(ctx context.Context, call *Call) *guest {
 	if stderr == nil {
 		stderr = io.Discard
 	}
-	g.streams = [...]descriptor{{reader: stdin}, {writer: stdout}, {writer: stderr}}
+	g.streams[0].reader, g.streams[1].writer, g.streams[2].writer = stdin, stdout, stderr
 	return g
 }
 
@@ -132,6 +136,15 @@ func (g *guest) result(err error) error {
 		return stopped(g.ctx)
 	}
 	return newTrapError(err)
+}
+
+// free closes the guest and keeps it for another run, unless requests of its own may still know it.
+func (g *guest) free() {
+	g.close()
+	if g.http.outbound == nil {
+		*g = guest{}
+		guests.Put(g)
+	}
 }
 
 // close ends what the guest has left open.

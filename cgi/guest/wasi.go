@@ -163,11 +163,11 @@ func (m *Module) link(ctx context.Context, o outline) error {
 	return nil
 }
 
-// Call runs the function for the guest that ctx carries. A guest whose context ended during the call goes no further.
+// Call runs the function for the guest that ctx carries. A guest whose context ended while it waited in the call goes no further.
 func (f function) Call(ctx context.Context, instance api.Module, stack []uint64) {
 	g := ctx.Value(guestKey{}).(*guest)
 	g.memory = instance.Memory()
-	g.meter.enter()
+	g.beginCall()
 	var e errno
 	if g.journal != nil {
 		e = g.journal.answer(g, f, stack)
@@ -178,12 +178,26 @@ func (f function) Call(ctx context.Context, instance api.Module, stack []uint64)
 	stack[0] = uint64(e)
 }
 
+func (g *guest) beginCall() {
+	g.goOn()
+	g.meter.enter()
+}
+
+// goOn tells the caller that a guest goes on that has printed something.
+func (g *guest) goOn() {
+	if g.printed && g.call.GoOn != nil {
+		g.call.GoOn()
+	}
+	g.printed = false
+}
+
 // endCall ends a system call, and the guest if it is to stop.
 func (g *guest) endCall() {
 	g.meter.leave()
-	if g.meter.work += callWork; g.meter.due() || g.ctx.Err() != nil {
+	if g.meter.work += callWork; g.meter.due() || g.meter.waited && g.ctx.Err() != nil {
 		g.interrupt()
 	}
+	g.meter.waited = false
 }
 
 // params are the arguments of a system call.
