@@ -111,14 +111,19 @@ func (h *head) complete(connection []string) error {
 	case h.status == 0:
 		return errNoHead
 	}
-	dropped := map[string]bool{"Content-Type": h.value("Content-Type") == ""}
+	if h.value("Content-Type") == "" {
+		h.drop("Content-Type")
+	}
 	for _, names := range connection {
 		for name := range strings.SplitSeq(names, ",") {
-			dropped[textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name))] = true
+			h.drop(textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name)))
 		}
 	}
-	h.fields = slices.DeleteFunc(h.fields, func(f field) bool { return dropped[f.name] })
 	return nil
+}
+
+func (h *head) drop(name string) {
+	h.fields = slices.DeleteFunc(h.fields, func(f field) bool { return f.name == name })
 }
 
 // value is that of the last field of a name; empty: there is none.

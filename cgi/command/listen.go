@@ -151,7 +151,7 @@ func (p places) open(headerTimeout time.Duration) ([]listener, error) {
 			if p.proxies.unix || len(p.proxies.networks) > 0 {
 				l = &proxyproto.Listener{Listener: l, ConnPolicy: p.proxies.policy, ReadHeaderTimeout: cmp.Or(headerTimeout, -1)}
 			}
-			listeners = append(listeners, listener{l, a})
+			listeners = append(listeners, listener{deadlineListener{l}, a})
 		}
 		if err != nil {
 			closeAll(listeners)
@@ -161,10 +161,13 @@ func (p places) open(headerTimeout time.Duration) ([]listener, error) {
 	return listeners, nil
 }
 
-// systemConn is the system's connection below TLS and the PROXY protocol.
+// systemConn is the system's connection below TLS, deadlines and the PROXY protocol.
 func systemConn(conn net.Conn) net.Conn {
 	if c, ok := conn.(*tls.Conn); ok {
 		conn = c.NetConn()
+	}
+	if c, ok := conn.(*deadlineConn); ok {
+		conn = c.Conn
 	}
 	if c, ok := conn.(*proxyproto.Conn); ok {
 		conn = c.Raw()
