@@ -62,7 +62,7 @@ func TestManyModules(t *testing.T) {
 func TestManyWaitingGuests(t *testing.T) {
 	const n = 5000
 	gateway, err := New(t.Context(), Config{
-		Limits:  Limits{MaxConcurrency: n + 1},
+		Limits:  Limits{MaxConcurrency: n + 1, Timeout: -1},
 		Modules: []Module{{Route: "/", Module: "testdata/behave.wat"}},
 	})
 	if err != nil {
