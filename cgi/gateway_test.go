@@ -33,7 +33,7 @@ func behave(t *testing.T, limits string) *httptest.Server {
 }
 
 func deadline(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -405,7 +405,7 @@ func TestHammer(t *testing.T) {
 		}
 		http.DefaultClient.CloseIdleConnections()
 	})
-	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); runtime.NumGoroutine() > before && time.Now().Before(end); {
 		runtime.Gosched()
 	}
 	if left := runtime.NumGoroutine() - before; left > 0 {

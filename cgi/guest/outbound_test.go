@@ -566,7 +566,7 @@ func TestOutboundLeaksNothing(t *testing.T) {
 			cancel()
 		}
 	}
-	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines || openFiles(t) > files; runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > goroutines || openFiles(t) > files; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d goroutines, %d before; %d open files, %d before", runtime.NumGoroutine(), goroutines, openFiles(t), files)
 		}

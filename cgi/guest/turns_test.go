@@ -77,7 +77,7 @@ func TestTurnsComeBack(t *testing.T) {
 		})
 	}
 	all.Wait()
-	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > goroutines || shared.ticks(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); runtime.NumGoroutine() > goroutines || shared.ticks(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d goroutines, %d before; ticking: %v", runtime.NumGoroutine(), goroutines, shared.ticks())
 		}
