@@ -111,19 +111,27 @@ func testEvents(t *testing.T, h host) {
 	h.pod(t) // The stream may start after the call has returned, but not after this.
 	p := h.pod(t)
 	c := p.run(t, shell("exit 3"))
-	c.ended(t)
+	got := map[string][]string{}
+	await := func(id string, n int) { // a state is seen before its event is sent
+		for len(got[id]) < n {
+			e, err := events.Recv()
+			if err != nil {
+				t.Fatalf("%v; so far %v", err, got)
+			}
+			got[e.ContainerId] = append(got[e.ContainerId], e.ContainerEventType.String())
+		}
+	}
+	await(c.id, 3)
 	c.remove(t)
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	await(p.id, 3)
 	if err := p.remove(); err != nil {
 		t.Fatal(err)
 	}
-	got := map[string][]string{}
-	for len(got[p.id]) < 4 {
-		e, err := events.Recv()
-		if err != nil {
-			t.Fatalf("%v; so far %v", err, got)
-		}
-		got[e.ContainerId] = append(got[e.ContainerId], e.ContainerEventType.String())
-	}
+	await(c.id, 4)
+	await(p.id, 4)
 	want := []string{"CONTAINER_CREATED_EVENT", "CONTAINER_STARTED_EVENT", "CONTAINER_STOPPED_EVENT", "CONTAINER_DELETED_EVENT"}
 	for name, id := range map[string]string{"pod": p.id, "container": c.id} {
 		if !slices.Equal(got[id], want) {
