@@ -78,7 +78,7 @@ unit: ## tests that need no root, no daemon, no network
 	go test -race ./cgi/... ./cmd/... ./images/... ./shim/... | $(SUMMARY)
 
 e2e: packages build images javascript $(CONTAINERDS) out/cni out/busybox ## the shim under containerd 1.6, 1.7 and 2.4, by itself and in pods; needs root
-	E2E=1 go test -count=1 -timeout 20m ./test ./test/cri | $(SUMMARY)
+	E2E=1 go test -count=1 -timeout 45m ./test ./test/cri | $(SUMMARY)
 
 e2e-kubernetes: packages build images out/wagi-installer.tar out/kubernetes out/metrics out/keda out/etcd out/cni out/runc $(CONTAINERDS) ## the shim under Kubernetes 1.36; needs root; the first build takes some minutes
 	command -v nft >/dev/null || { $(INSTALL) nftables; }
