@@ -75,7 +75,7 @@ run: packages build images out/containerd-1.6 ## serve the example images on 127
 test: packages lint unit e2e ## lint, unit tests with the race detector, end to end on three containerds
 
 unit: ## tests that need no root, no daemon, no network
-	go test -race ./cgi/... ./cmd/... ./images/... ./shim/... | $(SUMMARY)
+	go test -race -timeout 30m ./cgi/... ./cmd/... ./images/... ./shim/... | $(SUMMARY)
 
 e2e: packages build images javascript $(CONTAINERDS) out/cni out/busybox ## the shim under containerd 1.6, 1.7 and 2.4, by itself and in pods; needs root
 	E2E=1 go test -count=1 -timeout 45m ./test ./test/cri | $(SUMMARY)
