@@ -34,7 +34,7 @@ const (
 	compilerHeap  = "GOMEMLIMIT=1GiB" // of that, what Go's collector aims at
 	compilerFile  = 512 << 20         // bytes of code
 	compilerFiles = 64                // open at a time
-	compilerNice  = 10                // requests come first
+	compilerNice  = 5                 // requests come first, but a start waits for it
 	maxComplaint  = 4 << 10           // bytes of a compiler's standard error
 )
 
