@@ -41,6 +41,9 @@ func (m *module) addChecks() error {
 		}
 		bodies[f] = body
 	}
+	if err := m.checkWork(); err != nil {
+		return err
+	}
 	if code := m.sections[sectionCode]; code != nil {
 		for _, body := range bodies {
 			code.items = appendUint(code.items, uint32(len(body)))
@@ -62,9 +65,11 @@ func (m *module) addGlobals() {
 	const mutable = 1
 	item := appendInt([]byte{typeI32, mutable, opI32Const}, m.fill)
 	m.add(sectionGlobal, append(item, opEnd))
+	m.mutable++
 	if m.grows { // the budget of tables, behind the counter
 		item := appendInt([]byte{typeI32, mutable, opI32Const}, -1)
 		m.add(sectionGlobal, append(item, opEnd))
+		m.mutable++
 	}
 }
 

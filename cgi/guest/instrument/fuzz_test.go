@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime/metrics"
 	"testing"
 
 	"github.com/tetratelabs/wazero"
@@ -57,6 +58,34 @@ func FuzzCode(f *testing.F) {
 			t.Fatalf("before: %v, after: %v", before, after)
 		}
 	})
+}
+
+// FuzzCompile mutates modules that are a lot of work for their size. What Rewrite takes the engine compiles in bounded memory.
+func FuzzCompile(f *testing.F) {
+	for _, c := range costly {
+		f.Add(assemble(f, c.text(20, 20)))
+	}
+	ctx := context.Background()
+	e := newEngine(f, ctx)
+	f.Fuzz(func(t *testing.T, wasm []byte) {
+		before := allocated()
+		m, err := Rewrite(wasm)
+		if err != nil {
+			return
+		}
+		_ = e.verdict(ctx, m.Binary)
+		const fixed, each = 1 << 30, 16 << 10
+		if got := allocated() - before; got > fixed+each*uint64(len(wasm)) {
+			t.Errorf("%d bytes took %d MiB", len(wasm), got>>20)
+		}
+	})
+}
+
+// allocated is how many bytes Go has allocated so far.
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }
 
 // specModules are some small modules of the specification's test suite.

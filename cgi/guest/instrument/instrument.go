@@ -78,11 +78,11 @@ func (k Kind) String() string {
 
 // Rewrite makes the module interruptible and, if it can be, recyclable. It checks only as much as that takes: an
 // invalid module may pass, and is still invalid then, mistakes in custom sections aside. A module that wazero compiles
-// passes, unless it is beyond the limits of browsers: 50,000 locals of a function, 1000 parameters or results. Errors name the section or function and the offset in the file.
+// passes, unless it is beyond the limits of browsers (50,000 locals of a function, 1000 parameters or results) or too much work
+// to compile. Errors name the section or function, and the offset in the file if there is one.
 //
-// Time and memory are linear in the size of wasm. Not so the engine's: for some modules they grow with the square, and one
-// of 30 bytes whose counts lie can make it allocate gigabytes. The latter does not pass: do not show the engine what
-// Rewrite refuses.
+// Time and memory are linear in the size of wasm. Not so the engine's: for some modules they grow with the cube, and one
+// of 30 bytes whose counts lie can make it allocate gigabytes. These do not pass: do not show the engine what Rewrite refuses.
 func Rewrite(wasm []byte) (*Module, error) {
 	return rewrite(wasm, fill)
 }

@@ -115,6 +115,9 @@ func (m *module) readGlobal(e *editor) {
 func (m *module) readGlobalType(e *editor) {
 	g := global{kind: e.valueType()}
 	g.mutable = e.byte() != 0
+	if g.mutable {
+		m.mutable++
+	}
 	m.globals = append(m.globals, g)
 }
 

@@ -73,6 +73,12 @@ type module struct {
 	dataCount  *uint32
 	start      *uint32 // the start function, in the original's numbers
 	grows      bool    // tables
+
+	shares  float64 // of the limits of the engine's work
+	largest int     // number of blocks of a function
+	mutable int     // globals, with those that are added
+	walks   int     // through functions
+	used    []int   // the last walk in which a function used its local of that number
 }
 
 // global is a global of the original.

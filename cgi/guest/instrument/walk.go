@@ -9,8 +9,7 @@ type walk struct {
 	blocks  []block // that the walk is in, the function itself first
 	longest int     // path through the function
 	deepest int     // frame of what it calls
-	passed  int     // values that wide calls, blocks and branches pass on
-	costly  int     // loops and try_tables
+	work    work    // for the engine
 	size    uint32  // local variable for the size of bulk instructions
 	bulk    bool    // there are some
 }
@@ -24,7 +23,6 @@ type block struct {
 	end      int   // longest path of branches to its end
 	price    int   // of a loop: where the price of its check stands
 	around   bool  // there are blocks around it for the check
-	arity    int   // values that a branch to it passes on
 	catches  []int // of a try_table: the blocks that its catches lead to
 }
 
@@ -36,8 +34,9 @@ func (m *module) withChecks(f *function) ([]byte, error) {
 	code := f.body
 	locals := f.params + code.locals()
 	w := walk{module: m, editor: edit(code), size: uint32(locals)}
+	m.begin(locals)
 	w.open(opBlock, 0)
-	w.top().arity = f.results
+	w.work.enter(f.signature)
 	for w.more() && len(w.blocks) > 0 {
 		w.step(w.instruction())
 	}
@@ -46,6 +45,9 @@ func (m *module) withChecks(f *function) ([]byte, error) {
 	}
 	if w.err != nil {
 		return nil, w.err
+	}
+	if err := m.spend(&w.work, len(f.body.data)-f.body.at); err != nil {
+		return nil, err
 	}
 	body := w.declarations(f.body, code.at)
 	f.cost = w.longest + 1
@@ -75,27 +77,22 @@ func (w *walk) declarations(r reader, end int) []byte {
 
 // step adds the instruction to the path.
 func (w *walk) step(i instruction) {
+	s := w.typeOf(i)
+	w.work.count(w, &i, &s)
 	w.rewrite(i)
 	if w.path != unreachable {
 		w.path += w.length(i)
 	}
 	depth := w.top().depth
 	w.top().farthest = max(w.top().farthest, w.path)
-	s := w.typeOf(i)
-	w.pass(int(s.params) + s.results)
 	switch i.op {
 	case opBlock, opIf:
 		w.open(i.op, depth+1)
-		w.top().arity = s.results
 	case opLoop:
-		w.countCostly()
 		w.openLoop(i)
-		w.top().arity = int(s.params)
 	case opTryTable:
-		w.countCostly()
 		w.branch(i.labels)
 		w.openTry(i.labels)
-		w.top().arity = s.results
 	case opElse:
 		b := w.top()
 		b.op, b.end, w.path = opElse, max(b.end, w.path), b.start
@@ -161,28 +158,6 @@ func (w *walk) typeOf(i instruction) (s signature) {
 		s = w.signatures[i.kind]
 	}
 	return s
-}
-
-// The engine needs memory and time for each value that a call, a block or a branch passes on: a branch to a thousand blocks
-// of a thousand results each is 2 KB of code and took 644 MiB. What programs pass on is narrow and does not count.
-const (
-	narrow    = 16
-	maxPassed = 1 << 18 // values beyond what is narrow, of all of a function
-)
-
-func (w *walk) pass(values int) {
-	if w.passed += max(values-narrow, 0); w.passed > maxPassed {
-		w.fail("calls, blocks and branches pass on too many values: %d more than %d each", maxPassed, narrow)
-	}
-}
-
-// The engine's time grows with the square of the number of loops and of try_tables in a function: 10 s for this many.
-const maxCostly = 4096
-
-func (w *walk) countCostly() {
-	if w.costly++; w.costly > maxCostly {
-		w.fail("too many loops and try_tables: more than %d", maxCostly)
-	}
 }
 
 func (w *walk) top() *block {
@@ -256,7 +231,6 @@ func (w *walk) branch(labels []label) {
 			return
 		}
 		b := &w.blocks[len(w.blocks)-1-int(l.out)]
-		w.pass(b.arity)
 		b.end = max(b.end, w.path)
 		w.copy(l.at)
 		w.out = appendUint(w.out, uint32(w.top().depth-b.depth))
