@@ -17,6 +17,8 @@ func (f *failure) Error() string { return f.reason }
 
 var (
 	errNoRoute       = &failure{http.StatusNotFound, "no route matches"}
+	errConnect       = &failure{http.StatusNotImplemented, "CONNECT is for proxies"}
+	errHost          = &failure{http.StatusBadRequest, "Host is not NAME or NAME:PORT"}
 	errPathInfo      = &failure{http.StatusBadRequest, "path holds an encoded zero byte"}
 	errBodyTooLarge  = &failure{http.StatusRequestEntityTooLarge, "request body is longer than max_body"}
 	errNoSpace       = &failure{http.StatusInsufficientStorage, "there is no space for the request body"}

@@ -65,13 +65,16 @@ func (x *exchange) logger() *log.Entry {
 
 // serve sends the response, or returns why there is none.
 func (x *exchange) serve() error {
+	if !ValidHost(x.r.Host) {
+		return errHost
+	}
 	for ; x.redirects <= maxRedirects; x.redirects++ {
 		if x.serveAdmin() {
 			return nil
 		}
 		x.w.Header()[requestIDField] = []string{x.id} // a script that sets it wins
 		if x.route, x.pathInfo = x.g.table.Load().match(x.target.path); x.route == nil {
-			return errNoRoute
+			return x.serveUnrouted()
 		}
 		redirect, err := "", x.awaitRoute()
 		if err == nil {
@@ -88,6 +91,21 @@ func (x *exchange) serve() error {
 	}
 	x.report(errRedirectDepth)
 	return errRedirectDepth
+}
+
+// serveUnrouted answers what is for no script. The methods are those that the gateway gives to scripts, which may know more or less.
+func (x *exchange) serveUnrouted() error {
+	switch {
+	case x.method == http.MethodConnect: // RFC 9110 §9.3.6: it is for proxies
+		return errConnect
+	case x.method == http.MethodOptions && x.target.path == "*": // RFC 9110 §9.3.7
+		x.announceLast()
+		x.w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+		x.status = http.StatusNoContent
+		x.w.WriteHeader(x.status)
+		return nil
+	}
+	return errNoRoute
 }
 
 // awaitRoute waits until the route's module is ready. Then the module's own routes are known, and another may match.

@@ -6,10 +6,13 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // target is the request-target as the client sent it, nothing decoded or normalised.
@@ -108,6 +111,19 @@ func splitHost(host string) (name, port string) {
 	return host[:colon], host[colon+1:]
 }
 
+// ValidHost says whether host is NAME or NAME:PORT, RFC 9112 §3.2, where NAME is empty, a name or an address, of IPv6 in brackets.
+func ValidHost(host string) bool {
+	name, port := splitHost(host)
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil && port != "" {
+		return false
+	}
+	if inner, ok := strings.CutPrefix(name, "["); ok {
+		address, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+		return err == nil && address.Is6() && strings.HasSuffix(name, "]")
+	}
+	return !strings.ContainsAny(name, ":[]") && httpguts.ValidHostHeader(name)
+}
+
 // metaVariables are set by the gateway alone: whatever is configured under these names is dropped.
 var metaVariables = []string{
 	"AUTH_TYPE", "CONTENT_LENGTH", "CONTENT_TYPE", "GATEWAY_INTERFACE", "PATH_INFO", "PATH_TRANSLATED", "QUERY_STRING",
@@ -201,7 +217,9 @@ func (x *exchange) addHeader(env *environment, configured []string) {
 	env.add("HTTP_X_REQUEST_ID=", x.id)
 	fields := make([]string, 0, len(x.r.Header))
 	for field := range x.r.Header {
-		fields = append(fields, field)
+		if !strings.Contains(field, "_") { // its variable would be that of a field with hyphens, which a proxy in front may have set
+			fields = append(fields, field)
+		}
 	}
 	slices.Sort(fields)
 	for _, field := range fields {
@@ -209,10 +227,7 @@ func (x *exchange) addHeader(env *environment, configured []string) {
 		if hidden(name) || name == "X_REQUEST_ID" || x.redirects > 0 && strings.HasPrefix(name, "CONTENT_") {
 			continue
 		}
-		// A_B sorts behind A-B: it cannot take the place of a field that a proxy in front has set.
-		if !strings.Contains(field, "_") || !env.has(first, "HTTP_"+name+"=") {
-			env.add("HTTP_", name, "=", headerValue(name, x.r.Header[field]))
-		}
+		env.add("HTTP_", name, "=", headerValue(name, x.r.Header[field]))
 	}
 	for _, e := range configured {
 		if name, _, _ := strings.Cut(e, "="); !env.has(first, name+"=") {

@@ -46,6 +46,18 @@ func TestSplitHost(t *testing.T) {
 	}
 }
 
+func TestValidHost(t *testing.T) {
+	for host, want := range map[string]bool{
+		"": true, "h": true, "h:": true, "h:80": true, ":80": true, "a_b.example": true, "[::1]": true, "[::1]:80": true, "192.0.2.1:9": true,
+		"a:b": false, "a:b:c": false, "::1": false, "h:65536": false, "h:-1": false, "[::1": false, "[::1]80": false, "[h]": false, "[192.0.2.1]": false,
+		"::1]": false, "a b": false, "a/b": false, "a\x00": false,
+	} {
+		if got := ValidHost(host); got != want {
+			t.Errorf("%q: %t", host, got)
+		}
+	}
+}
+
 func TestDecodePath(t *testing.T) {
 	tests := map[string]string{
 		"/a+b":     "/a+b",

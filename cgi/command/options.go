@@ -70,6 +70,9 @@ func (o *options) load() (*cgi.Config, error) {
 	if err := errors.Join(checkPath("--health-path", o.healthPath), checkPath("--ready-path", o.readyPath)); err != nil {
 		return nil, usageError{err}
 	}
+	if !cgi.ValidHost(o.hostname) {
+		return nil, usageError{fmt.Errorf("--hostname %q: want NAME or NAME:PORT", o.hostname)}
+	}
 	if cfg.ModuleCache, err = moduleCache(o.moduleCache); err != nil {
 		return nil, err
 	}
