@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/containerd/log"
@@ -120,8 +121,42 @@ A modules.toml names routes and the modules that serve them:
 	root.PersistentFlags().StringVar(&logging.format, "log-format", string(log.TextFormat), "text or json")
 	root.PersistentFlags().StringVar(&logging.level, "log-level", "info", "error, warning, info, debug")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return logging.apply() }
+	root.Args = knownCommand
 	root.AddCommand(serveCommand("serve"), runCommand(), routesCommand(), checkCommand(), callCommand(), compileCommand(), generateCommand(), imageCommand(), statusCommand(), healthCommand(), versionCommand())
+	addCompletion(root)
 	return root
+}
+
+// knownCommand is the check of the arguments of the root, which are no command.
+func knownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := usageError{fmt.Errorf("unknown command %q for %q", args[0], root.Name())}
+	root.SuggestionsMinimumDistance = 2
+	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+		return hintError{err, "did you mean wagi " + strings.Join(near, " or ") + "?"}
+	}
+	return err
+}
+
+// addCompletion completes the flags that have but some values, and makes an unknown shell an error.
+func addCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	completion, _, _ := root.Find([]string{"completion"}) // it is there
+	completion.Args = usageArgs(cobra.NoArgs)
+	completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	for flag, values := range map[string][]string{
+		"log-format":        {"text", "json"},
+		"log-level":         {"error", "warning", "info", "debug"},
+		"access-log-format": {"common", "combined", "json"},
+	} {
+		for _, cmd := range append(root.Commands(), root) {
+			if cmd.Flag(flag) != nil {
+				_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // once for each
+			}
+		}
+	}
 }
 
 // usageArgs makes a failing check of the arguments an error of usage.

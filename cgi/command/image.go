@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -166,11 +169,14 @@ func (s *imageSource) native(ctx context.Context, scratch string) (*images.Nativ
 	return &images.Native{Architecture: runtime.GOARCH, Files: os.DirFS(filepath.Dir(local.CompileCache)), Paths: []string{codeDir}}, nil
 }
 
+// knownPlatforms are those that something runs such images for: the shim is built for two, and wasi is whatever has a runtime.
+var knownPlatforms = []string{"linux/amd64", "linux/arm64", "wasi/wasm", "wasi/wasm32"}
+
 func parsePlatforms(texts []string) (platforms []v1.Platform, err error) {
 	for _, text := range texts {
 		p, err := v1.ParsePlatform(text)
-		if err != nil || p.OS == "" || p.Architecture == "" {
-			return nil, usageError{fmt.Errorf("--platform %q: want OS/ARCHITECTURE, such as linux/amd64 or wasi/wasm", text)}
+		if err != nil || !slices.Contains(knownPlatforms, p.OS+"/"+p.Architecture) {
+			return nil, usageError{fmt.Errorf("--platform %q: want one of %s", text, strings.Join(knownPlatforms, ", "))}
 		}
 		platforms = append(platforms, *p)
 	}
@@ -220,11 +226,17 @@ func (b *imageBuild) write(ctx context.Context, scratch string, index v1.ImageIn
 
 // replaceFile puts what write writes in the place of file, all of it or, after
 // an error, nothing. It returns the new size in bytes.
-func replaceFile(file string, write func(io.Writer) error) (int64, error) {
+func replaceFile(file string, write func(io.Writer) error) (size int64, err error) {
 	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
 		return 0, fmt.Errorf("output %s is not a file", file)
 	}
-	temp, err := os.CreateTemp(filepath.Dir(file), ".wagi-image-*")
+	const prefix = ".wagi-image-"
+	defer func() { // the name of a temporary file means nothing to anybody
+		if e, ok := errors.AsType[*fs.PathError](err); ok && strings.HasPrefix(filepath.Base(e.Path), prefix) {
+			err = fmt.Errorf("output %s: %w", file, e.Err)
+		}
+	}()
+	temp, err := os.CreateTemp(filepath.Dir(file), prefix+"*")
 	if err != nil {
 		return 0, err
 	}

@@ -188,8 +188,8 @@ func (o *serveOptions) check() error {
 	if (o.tlsCert == "") != (o.tlsKey == "") {
 		return usageError{errors.New("--tls-cert and --tls-key need each other")}
 	}
-	if min(o.timeouts.header, o.timeouts.body, o.timeouts.idle) < 0 {
-		return usageError{errors.New("--header-timeout, --body-timeout and --idle-timeout cannot be negative")}
+	if min(o.timeouts.header, o.timeouts.body, o.timeouts.idle, o.drainDelay, o.grace) < 0 {
+		return usageError{errors.New("--header-timeout, --body-timeout, --idle-timeout, --drain-delay and --grace cannot be negative")}
 	}
 	if o.grace < o.drainDelay {
 		return usageError{fmt.Errorf("--grace %s is shorter than --drain-delay %s", o.grace, o.drainDelay)}

@@ -134,6 +134,9 @@ func (p *probe) probed(cmd *cobra.Command) error {
 // find gives the state of the gateway that is meant; nil: none tells of itself. In a container it is the one that runs there,
 // elsewhere the one that serves at the address.
 func (p *probe) find() (*state, error) {
+	if p.timeout < 0 {
+		return nil, usageError{errors.New("--timeout cannot be negative")}
+	}
 	running := runningGateways()
 	if !inContainer() || len(p.gateway.listen) > 0 {
 		addresses, err := p.gateway.addresses()

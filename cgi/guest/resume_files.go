@@ -109,7 +109,10 @@ func (o openAtPoint) thaw(g *guest, volumes []*volume) (*descriptor, error) {
 
 func (o openAtPoint) reopen(v *volume) (*descriptor, error) {
 	d, err := v.open(o.path, true, o.flag)
-	if err != nil {
+	switch {
+	case err == errnoNotsup:
+		return nil, errors.New("it is a pipe or a socket now")
+	case err != nil:
 		return nil, err
 	}
 	d.flags = o.flags

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -232,17 +233,21 @@ func TestResumeProgram(t *testing.T) {
 	if got, want := read(t, dir+"/starts"), "started\n"+strings.Repeat("request\n", 20); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	for _, change := range []func() error{
-		func() error { return os.Remove(dir + "/lines") },
-		func() error { return os.Mkdir(dir+"/lines", 0o700) },
-		func() error { return os.Rename(dir, dir+".away") },
+	for _, test := range []struct {
+		change func() error
+		want   string
+	}{
+		{func() error { return os.Remove(dir + "/lines") }, ""},
+		{func() error { return exec.Command("mkfifo", dir+"/lines").Run() }, "it is a pipe or a socket now"},
+		{func() error { return errors.Join(os.Remove(dir+"/lines"), os.Mkdir(dir+"/lines", 0o700)) }, "it is a directory now"},
+		{func() error { return os.Rename(dir, dir+".away") }, "its volume is missing"},
 	} {
-		if err := change(); err != nil {
+		if err := test.change(); err != nil {
 			t.Fatal(err)
 		}
 		err := m.Run(t.Context(), &Call{})
-		if err == nil || !strings.Contains(err.Error(), "open at the resume point, cannot be opened again") {
-			t.Errorf("got %v", err)
+		if err == nil || !strings.Contains(err.Error(), "open at the resume point, cannot be opened again: "+test.want) {
+			t.Errorf("got %v, want %s", err, test.want)
 		}
 	}
 }
