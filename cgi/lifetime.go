@@ -60,22 +60,15 @@ func (a *awaited) stop() {
 	}
 }
 
-// Err is part of [context.Context].
+// Err is part of [context.Context]. It looks at the clock itself: on a busy machine timers are late.
 func (l *lifetime) Err() error {
-	if l.awaited.Load() == nil {
-		l.look()
-	}
-	return l.err()
-}
-
-// look does what timers would do if anybody waited.
-func (l *lifetime) look() {
 	switch passed := time.Since(l.begun); {
 	case l.timeout > 0 && passed >= l.timeout:
 		l.cancel(errTimeout)
 	case l.watches && passed >= watchInterval:
 		l.await()
 	}
+	return l.err()
 }
 
 // err is Err without a look at the clock, for where the script itself has just looked or has ended.
