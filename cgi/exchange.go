@@ -35,6 +35,7 @@ type exchange struct {
 	status    int           // of the response; 0: none yet, or none to speak of
 	bytes     int64         // of the response's body
 	guest     time.Duration // in guests
+	work      guest.Work    // for the script that serves
 }
 
 func newExchange(g *Gateway, w http.ResponseWriter, r *http.Request) *exchange {
@@ -61,6 +62,17 @@ func (x *exchange) logger() *log.Entry {
 		fields["module"] = x.route.module.Module.Module
 	}
 	return log.G(x.r.Context()).WithFields(fields)
+}
+
+// answer sends a response, whatever comes of the scripts.
+func (x *exchange) answer() error {
+	defer x.work.End()
+	err := x.serve()
+	if err != nil && !x.sent {
+		x.fail(statusOf(err))
+	}
+	x.done(err)
+	return err
 }
 
 // serve sends the response, or returns why there is none.
@@ -123,6 +135,7 @@ func (x *exchange) awaitRoute() error {
 
 // redirect makes x the request that a local redirect asks for, RFC 3875 §6.2.2: without a body, and so GET or HEAD.
 func (x *exchange) redirect(location string) {
+	x.work.End()
 	x.target = parseTarget(location)
 	if x.method != http.MethodHead {
 		x.method = http.MethodGet
@@ -161,6 +174,7 @@ func (x *exchange) run() (redirect string, err error) {
 		return "", x.cause(life, err)
 	}
 	defer m.slots.release()
+	m.code.Begin(life, &x.work)
 	return x.call(life, out)
 }
 
@@ -238,6 +252,7 @@ func (x *exchange) call(life *lifetime, out *response) (redirect string, err err
 		Stdout:     out,
 		Stderr:     diagnostics,
 		GoOn:       out.goOn,
+		Work:       &x.work,
 	})
 	if err = x.cause(life, err); err != nil {
 		out.abandon()

@@ -219,11 +219,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	x := newExchange(g, w, r)
-	err := x.serve()
-	if err != nil && !x.sent {
-		x.fail(statusOf(err))
-	}
-	x.done(err)
+	err := x.answer()
 	if err != nil && x.sent {
 		panic(http.ErrAbortHandler)
 	}

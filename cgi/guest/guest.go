@@ -84,7 +84,7 @@ type Module struct {
 	state           // the initial one
 	idle     *pool
 	turns    *turns
-	history  history
+	lane     lane
 
 	initializers []string // exported functions that lead to the initial state
 	recyclable   bool     // an instance can be put back to the initial state
@@ -114,6 +114,7 @@ type Call struct {
 	GoOn       func() // called when the guest has written to Stdout and goes on: by its next system call, or by computing for 0.1 to 1 ms
 	NoVolumes  bool   // the guest does not see the module's volumes
 	Memory     uint64 // set by Run: bytes of linear memory that the guest had in the end
+	Work       *Work  // of which the guest is a part; default one of its own
 }
 
 // Inspect finds what is wrong with a binary module, as far as that shows without compiling it, and which functions it exports.

@@ -115,7 +115,7 @@ func TestInitializeTurns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.turns = &turns{free: 1}
+	m.turns = newTurns(2)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	for range 3 {

@@ -48,10 +48,9 @@ func (h *history) long() bool {
 // meter measures how long a guest computes, and takes turns for it. System calls are computing, but for the time in
 // which they wait.
 type meter struct {
-	turns   *turns
-	turn    turn
-	history *history
-	limit   time.Duration // of CPU time; 0: none
+	turns *turns
+	turn  turn
+	limit time.Duration // of CPU time; 0: none
 
 	start  time.Duration // on the clock of now
 	since  time.Duration // on the clock of now, that the guest computes
@@ -71,10 +70,10 @@ func (m *meter) pause() {
 
 // resume ends that time.
 func (m *meter) resume() {
-	if now := m.now(); now-m.since < blocked {
-		m.countTo(now)
+	if at := now(); at-m.since < blocked {
+		m.countTo(at)
 	} else {
-		m.restartAt(now)
+		m.restartAt(at)
 	}
 }
 
@@ -87,25 +86,9 @@ func (m *meter) wait() {
 	}
 }
 
-// begin begins to measure a guest. One that is likely to compute for long waits for a turn first: of many that begin
-// at once, as after a time-out, each would else have a slice without.
-func (m *meter) begin(ctx context.Context) {
-	m.start = m.now()
-	if m.restartAt(m.start); m.history.long() {
-		m.oweTurn()
-		m.yield(ctx)
-	}
-}
-
-// end gives the turn back and notes what the guest has computed, and what was done to put its instance back.
-func (m *meter) end() {
-	m.turns.release(&m.turn)
-	m.history.add(m.used + m.now() - m.since)
-}
-
 // restart begins to measure.
 func (m *meter) restart() {
-	m.restartAt(m.now())
+	m.restartAt(now())
 }
 
 func (m *meter) restartAt(now time.Duration) {
@@ -116,12 +99,12 @@ func (m *meter) restartAt(now time.Duration) {
 }
 
 // now is the time on a clock of the meters' own: that of time.Now costs twice as much.
-func (m *meter) now() time.Duration {
+func now() time.Duration {
 	return time.Since(clockStart)
 }
 
 func (m *meter) count() {
-	m.countTo(m.now())
+	m.countTo(now())
 }
 
 // countTo adds what the guest has computed. Where a system call has brought it to another thread, the difference of the

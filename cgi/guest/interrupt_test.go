@@ -87,7 +87,7 @@ func TestCPULimit(t *testing.T) {
 // Guests that compute for long take turns: one at a time gets to the end here, but all get on.
 func TestTurns(t *testing.T) {
 	m := compileFile(t, "testdata/misbehave.wasm", Config{CPU: 20 * time.Millisecond})
-	m.turns = &turns{free: 1}
+	m.turns = newTurns(2)
 	var all sync.WaitGroup
 	ends := make([]time.Duration, 4)
 	begin := time.Now()

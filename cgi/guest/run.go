@@ -27,7 +27,8 @@ type guest struct {
 	maxStack    uint64         // bytes
 	overflow    bool           // the stack was longer
 	printed     bool           // to its standard output, in its last system call
-	meter       meter
+	meter       *meter
+	work        *Work
 	http        httpSession
 
 	instance *instance // that it runs in
@@ -73,10 +74,14 @@ func (m *Module) newGuest(ctx context.Context, call *Call) *guest {
 func (m *Module) newBareGuest(ctx context.Context, call *Call) *guest {
 	g := guests.Get().(*guest)
 	g.ctx, g.call, g.maxStack = ctx, call, m.maxStack()
-	g.meter.turns, g.meter.history, g.meter.limit = m.turns, &m.history, m.config.CPU
 	g.http.outbound = m.outbound
 	g.engine = engineContext{ctx, g}
-	g.meter.begin(ctx)
+	if g.work = call.Work; g.work == nil {
+		g.work = &Work{}
+		m.Begin(ctx, g.work)
+	}
+	g.work.beginGuest()
+	g.meter = &g.work.meter
 	stdin, stdout, stderr := call.Stdin, call.Stdout, call.Stderr
 	if stdin == nil {
 		stdin = noInput
@@ -149,7 +154,7 @@ func (g *guest) free() {
 
 // close ends what the guest has left open.
 func (g *guest) close() {
-	g.meter.end()
+	g.work.endGuest()
 	for _, d := range g.descriptors {
 		if d != nil {
 			d.close()
@@ -159,4 +164,7 @@ func (g *guest) close() {
 		v.root.Close()
 	}
 	g.http.close()
+	if g.call.Work == nil {
+		g.work.End()
+	}
 }

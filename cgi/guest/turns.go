@@ -9,22 +9,39 @@ import (
 	"time"
 )
 
-// slice is how long a guest computes before it lets others compute.
-const slice = time.Millisecond
+const (
+	slice = time.Millisecond // that a guest computes before it lets others compute
+	fresh = 100 * slice      // for which a light module counts as one that works
+)
 
 // turns bound how many guests compute for long at the same time. A guest that computes for less than a slice needs no
 // turn, so guests that spin do not stand in the way of those that are quick. One that is in a system call keeps its
-// turn, unless the call takes longer than a slice and others wait.
+// turn, unless the call takes longer than a slice and others wait. Modules that wait take turns with each other.
+//
+// Many quick guests stand in the way as well. While a light module works, one that has only a few requests at a time, the
+// requests of modules that have more need a turn from their begin.
 type turns struct {
+	few       int64                // requests at a time of a light module
+	light     atomic.Pointer[lane] // the light module that worked last
+	lastLight atomic.Int64         // when, on the clock of now, or somewhat earlier
+
 	mu      sync.Mutex
 	free    int     // guarded by mu
 	holders []*turn // guarded by mu
-	queue   []*turn // guarded by mu: those that wait for one, the first first
+	waiting []*lane // guarded by mu: those with guests that wait, the next one first
 	ticking bool    // guarded by mu: tick is going to be called
+}
+
+// lane is a module's part in the turns.
+type lane struct {
+	running atomic.Int64 // requests that have begun and not ended
+	history history
+	queue   []*turn // guarded by turns.mu: those that wait for a turn, the first first
 }
 
 // turn is a guest's part in the turns.
 type turn struct {
+	lane   *lane
 	taken  bool          // the guest has one, or had when it began a system call
 	inside bool          // a system call, with a turn at its begin
 	calls  atomic.Uint64 // odd in a system call that began with a turn, until that is taken away
@@ -34,9 +51,27 @@ type turn struct {
 
 // processTurns are those of all modules, as the processors are. They leave a processor of Go's scheduler free, if there
 // are two, which looks after everything else at once.
-var processTurns = sync.OnceValue(func() *turns { return &turns{free: max(runtime.GOMAXPROCS(0)-1, 1)} })
+var processTurns = sync.OnceValue(func() *turns { return newTurns(runtime.GOMAXPROCS(0)) })
 
-// take waits for a turn, behind the others that do, or until ctx ends.
+func newTurns(processors int) *turns {
+	return &turns{few: int64(processors), free: max(processors-1, 1)}
+}
+
+// begin counts a request of a module. It says whether the request needs a turn at once.
+func (s *turns) begin(l *lane, now time.Duration) bool {
+	running := l.running.Add(1)
+	long, other, age := l.history.long(), s.light.Load() != l, now-time.Duration(s.lastLight.Load())
+	if running > s.few {
+		return long || other && age < fresh
+	}
+	if other || age > fresh/8 { // else nothing is written that processors would have to pass on to each other
+		s.light.Store(l)
+		s.lastLight.Store(int64(now))
+	}
+	return long
+}
+
+// take waits for a turn, behind the others of the module that do, or until ctx ends.
 func (s *turns) take(ctx context.Context, t *turn) {
 	s.mu.Lock()
 	if s.free > 0 {
@@ -49,7 +84,10 @@ func (s *turns) take(ctx context.Context, t *turn) {
 	if t.given == nil {
 		t.given = make(chan struct{}, 1)
 	}
-	s.queue = append(s.queue, t)
+	if len(t.lane.queue) == 0 {
+		s.waiting = append(s.waiting, t.lane)
+	}
+	t.lane.queue = append(t.lane.queue, t)
 	s.tickLater()
 	s.mu.Unlock()
 	select {
@@ -64,12 +102,15 @@ func (s *turns) take(ctx context.Context, t *turn) {
 func (s *turns) withdraw(t *turn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.Index(s.queue, t)
+	i := slices.Index(t.lane.queue, t)
 	if i < 0 {
 		<-t.given
 		return false
 	}
-	s.queue = slices.Delete(s.queue, i, i+1)
+	if t.lane.queue = slices.Delete(t.lane.queue, i, i+1); len(t.lane.queue) == 0 {
+		n := slices.Index(s.waiting, t.lane)
+		s.waiting = slices.Delete(s.waiting, n, n+1)
+	}
 	return true
 }
 
@@ -84,16 +125,20 @@ func (s *turns) release(t *turn) {
 	s.pass(t)
 }
 
-// pass gives a turn to the guest that has waited longest. It is called with mu held.
+// pass gives a turn to the guest that has waited longest, of the module whose guests have. It is called with mu held.
 func (s *turns) pass(from *turn) {
 	i := slices.Index(s.holders, from)
-	if len(s.queue) == 0 {
+	if len(s.waiting) == 0 {
 		s.holders = slices.Delete(s.holders, i, i+1)
 		s.free++
 		return
 	}
-	next := s.queue[0]
-	s.queue = slices.Delete(s.queue, 0, 1)
+	l := s.waiting[0]
+	s.waiting = slices.Delete(s.waiting, 0, 1)
+	next := l.queue[0]
+	if l.queue = slices.Delete(l.queue, 0, 1); len(l.queue) > 0 {
+		s.waiting = append(s.waiting, l)
+	}
 	s.holders[i] = next
 	next.seen = 0
 	next.given <- struct{}{}
@@ -101,7 +146,7 @@ func (s *turns) pass(from *turn) {
 
 // tickLater is called with mu held.
 func (s *turns) tickLater() {
-	if !s.ticking && len(s.queue) > 0 {
+	if !s.ticking && len(s.waiting) > 0 {
 		s.ticking = true
 		time.AfterFunc(slice, s.tick)
 	}
@@ -114,7 +159,7 @@ func (s *turns) tick() {
 	s.ticking = false
 	for _, t := range slices.Clone(s.holders) {
 		calls := t.calls.Load()
-		if calls%2 == 1 && calls == t.seen && len(s.queue) > 0 && t.calls.CompareAndSwap(calls, calls+1) {
+		if calls%2 == 1 && calls == t.seen && len(s.waiting) > 0 && t.calls.CompareAndSwap(calls, calls+1) {
 			s.pass(t)
 		}
 		t.seen = calls
@@ -122,9 +167,9 @@ func (s *turns) tick() {
 	s.tickLater()
 }
 
-// enter begins a system call.
+// enter begins a system call. A guest that has ended in one is still in it.
 func (t *turn) enter() {
-	if t.taken {
+	if t.taken && !t.inside {
 		t.inside = true
 		t.calls.Add(1)
 	}

@@ -50,7 +50,7 @@ const hurried = `(module
 // each gives its turn back, none is left in the queue, and nothing of the turns goes on.
 func TestTurnsComeBack(t *testing.T) {
 	goroutines := runtime.NumGoroutine()
-	shared := &turns{free: 1}
+	shared := newTurns(2)
 	var modules []*Module
 	for _, more := range []string{
 		``,
@@ -82,8 +82,8 @@ func TestTurnsComeBack(t *testing.T) {
 			t.Fatalf("%d goroutines, %d before; ticking: %v", runtime.NumGoroutine(), goroutines, shared.ticks())
 		}
 	}
-	if shared.free != 1 || len(shared.holders) != 0 || len(shared.queue) != 0 {
-		t.Errorf("%d turns are free, of 1; %d guests have one, %d wait", shared.free, len(shared.holders), len(shared.queue))
+	if shared.free != 1 || len(shared.holders) != 0 || len(shared.waiting) != 0 {
+		t.Errorf("%d turns are free, of 1; %d guests have one, those of %d modules wait", shared.free, len(shared.holders), len(shared.waiting))
 	}
 }
 
@@ -102,6 +102,58 @@ type slowWriter struct{}
 func (slowWriter) Write(b []byte) (int, error) {
 	time.Sleep(300 * time.Microsecond)
 	return len(b), nil
+}
+
+// A module that has many requests at a time takes turns from their begin while another one works that has few.
+func TestBusyModulesTakeTurns(t *testing.T) {
+	s := newTurns(2)
+	var light, busy lane
+	want := func(l *lane, after time.Duration, want bool) {
+		t.Helper()
+		if got := s.begin(l, after); got != want {
+			t.Errorf("request %d, after %v: needs a turn: %v", l.running.Load(), after, got)
+		}
+	}
+	for range 5 {
+		want(&busy, fresh, false) // it is alone
+	}
+	want(&light, fresh, false)
+	want(&busy, fresh, true)
+	want(&busy, 2*fresh, false) // the other one has ended
+	want(&light, 2*fresh, false)
+	want(&busy, 2*fresh, true)
+}
+
+// Modules take turns with each other, however many of their guests wait.
+func TestTurnsOfModules(t *testing.T) {
+	s := newTurns(2)
+	var many, one lane
+	holder := &turn{lane: &many}
+	s.take(t.Context(), holder)
+	ended := make(chan string)
+	wait := func(name string, l *lane, place int) {
+		go func() {
+			mine := &turn{lane: l}
+			s.take(t.Context(), mine)
+			ended <- name
+			s.release(mine)
+		}()
+		for waiting := 0; waiting < place; runtime.Gosched() {
+			s.mu.Lock()
+			waiting = len(l.queue)
+			s.mu.Unlock()
+		}
+	}
+	wait("first of many", &many, 1)
+	wait("second of many", &many, 2)
+	wait("third of many", &many, 3)
+	wait("one", &one, 1)
+	s.release(holder)
+	for _, want := range []string{"first of many", "one", "second of many", "third of many"} {
+		if got := <-ended; got != want {
+			t.Errorf("%s has a turn, want %s", got, want)
+		}
+	}
 }
 
 // ticks says whether tick is going to be called.
