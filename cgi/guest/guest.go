@@ -28,6 +28,7 @@ const (
 	defaultEntrypoint = "_start"
 	defaultMemory     = 256 << 20
 	elementSize       = 8 // bytes of memory that an element of a table counts
+	maxElements       = 256 << 10
 	pageSize          = 64 << 10
 )
 
@@ -184,7 +185,10 @@ func (m *Module) compile(ctx context.Context, wasm []byte) error {
 
 // prepare makes the initial state, and the first instance if it can be used again.
 func (m *Module) prepare(ctx context.Context, code *instrument.Module) (err error) {
-	if code.Elements > m.limit/elementSize {
+	switch {
+	case code.Elements > maxElements:
+		return fmt.Errorf("begins with %d elements in its tables, more than %d", code.Elements, maxElements)
+	case code.Elements > m.limit/elementSize:
 		return fmt.Errorf("begins with %d elements in its tables, more than the %d that its memory limit of %.5g MiB allows: raise the limit",
 			code.Elements, m.limit/elementSize, float64(m.limit)/(1<<20))
 	}

@@ -62,7 +62,7 @@ func (m *Module) instantiate(g *guest, i *instance) (err error) {
 	}
 	i.restoreGlobals()
 	if m.tableBudget != "" {
-		i.module.ExportedGlobal(m.tableBudget).(api.MutableGlobal).Set(m.limit/elementSize - m.elements)
+		i.module.ExportedGlobal(m.tableBudget).(api.MutableGlobal).Set(min(m.limit/elementSize, maxElements) - m.elements)
 	}
 	if err := m.growToLeast(i); err != nil || m.start == "" {
 		return err
