@@ -330,12 +330,21 @@ func used() usage {
 	if files, err := os.ReadDir("/proc/self/fd"); err == nil {
 		u.files = len(files)
 	}
-	if statm, err := os.ReadFile("/proc/self/statm"); err == nil && !raceDetector() {
-		var size, resident int64
-		_, _ = fmt.Sscan(string(statm), &size, &resident) // two numbers, by proc(5)
-		u.memory = resident * int64(os.Getpagesize())
+	if !raceDetector() {
+		u.memory = resident()
 	}
 	return u
+}
+
+// resident is how much memory the process has, in bytes.
+func resident() int64 {
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var size, resident int64
+	_, _ = fmt.Sscan(string(statm), &size, &resident) // two numbers, by proc(5)
+	return resident * int64(os.Getpagesize())
 }
 
 // raceDetector says whether the test was built with -race.

@@ -86,6 +86,7 @@ type Module struct {
 	idle     *pool
 	turns    *turns
 	lane     lane
+	garbage  garbage
 
 	initializers []string // exported functions that lead to the initial state
 	recyclable   bool     // an instance can be put back to the initial state

@@ -26,6 +26,7 @@ type instance struct {
 	memory     *memory    // nil: the module has none
 	module     api.Module // nil: each guest gets its own
 	globals    []api.MutableGlobal
+	budget     api.MutableGlobal // of elements that its tables may grow by; nil: they do not grow
 	entrypoint string
 	function   api.Function // the entrypoint; nil: not looked up yet
 	stack      *stack       // of function
@@ -62,13 +63,19 @@ func (m *Module) instantiate(g *guest, i *instance) (err error) {
 	}
 	i.restoreGlobals()
 	if m.tableBudget != "" {
-		i.module.ExportedGlobal(m.tableBudget).(api.MutableGlobal).Set(min(m.limit/elementSize, maxElements) - m.elements)
+		i.budget = i.module.ExportedGlobal(m.tableBudget).(api.MutableGlobal)
+		i.budget.Set(m.maxElements() - m.elements)
 	}
 	if err := m.growToLeast(i); err != nil || m.start == "" {
 		return err
 	}
 	start := i.module.ExportedFunction(m.start)
 	return g.invoke(start, stackOf(start))
+}
+
+// maxElements is how many elements its tables may have.
+func (m *Module) maxElements() uint64 {
+	return min(m.limit/elementSize, maxElements)
 }
 
 // growToLeast gives the memory the size that it has in the initial state, if that is more than the module says.
@@ -105,6 +112,7 @@ func (m *Module) call(g *guest, i *instance, entrypoint string) error {
 	}
 	err := g.invoke(i.function, i.stack)
 	if i.stack.large() {
+		m.garbage.add(i.stack.rest())
 		i.function, i.stack = nil, nil
 	}
 	return err
@@ -132,6 +140,9 @@ var errShrink = errors.New("memory is as large as it may be and cannot shrink")
 // reset puts the instance back to the initial state.
 func (m *Module) reset(i *instance) error {
 	if !m.recyclable {
+		if i.budget != nil {
+			m.garbage.add((m.maxElements() - i.budget.Get()) * elementSize)
+		}
 		i.dropModule()
 		if i.memory == nil {
 			return nil
@@ -169,7 +180,7 @@ func (i *instance) dropModule() {
 	if i.runner != nil {
 		_ = i.runner.Close(context.Background())
 	}
-	i.module, i.runner, i.globals, i.function, i.snapshot, i.stack = nil, nil, nil, nil, nil, nil
+	i.module, i.runner, i.globals, i.budget, i.function, i.snapshot, i.stack = nil, nil, nil, nil, nil, nil, nil
 }
 
 func (i *instance) close() {

@@ -121,7 +121,10 @@ func (g *guest) run(m *Module, entrypoint string) error {
 		g.call.Memory = uint64(len(i.memory.content()))
 	}
 	m.release(home, i, err)
-	return g.result(err)
+	if err = g.result(err); err != nil {
+		m.garbage.add(failedGarbage)
+	}
+	return err
 }
 
 // result says how the guest ended, by the engine's error. The engine ends it by one of two means for many reasons.

@@ -40,9 +40,17 @@ func (s *stack) size() uint64 {
 	return uint64(s.bytes.Len()) * uint64(1+s.handlers.Len())
 }
 
-// large says whether the stack is too long to be kept. The engine keeps copies though it has no use for them.
+// rest is what of the stack is left when it is not used any more, in bytes. The engine keeps copies though it has no use for them.
+func (s *stack) rest() uint64 {
+	if !s.bytes.IsValid() {
+		return 0
+	}
+	return uint64(s.bytes.Len()) * uint64(1+s.handlers.Cap())
+}
+
+// large says whether the stack is too long to be kept.
 func (s *stack) large() bool {
-	return s.bytes.IsValid() && s.bytes.Len()*(1+s.handlers.Cap()) > keptStack
+	return s.rest() > keptStack
 }
 
 // maxStack is how long the stack of a guest may be, in bytes.
