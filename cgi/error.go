@@ -32,6 +32,7 @@ var (
 	errInterim       = &failure{http.StatusInternalServerError, "guest printed a Status below 200, which is no final answer"}
 	errNoHead        = &failure{http.StatusInternalServerError, "guest printed no head with a Content-Type, Location or Status field"}
 	errHeadTooLarge  = &failure{http.StatusInternalServerError, "guest printed a head of more than 64 KiB"}
+	errFields        = &failure{http.StatusInternalServerError, "guest printed more than 1000 header fields"}
 	errHeadEncoding  = &failure{http.StatusInternalServerError, "guest printed a head that is not UTF-8"}
 	errHeadControl   = &failure{http.StatusInternalServerError, "guest printed a control character"}
 	errOutput        = &failure{http.StatusInternalServerError, "guest printed more than max_output"}

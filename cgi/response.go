@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	maxHead = 64 << 10 // bytes of a response's head
+	maxHead   = 64 << 10 // bytes of a response's head
+	maxFields = 1000     // of it
 
 	// A response's body is held back until it is this long or this old, so that a guest that fails early gives a clean error.
 	holdBytes = 16 << 10
@@ -76,6 +77,9 @@ func parseHead(b []byte) (*head, error) {
 		case "Connection":
 			connection = append(connection, value)
 		default:
+			if len(h.fields) == maxFields {
+				return nil, errFields
+			}
 			if !slices.Contains(framing, name) {
 				h.fields = append(h.fields, field{name, value})
 			}
