@@ -112,8 +112,7 @@ A modules.toml names routes and the modules that serve them:
 
     $ wagi -c modules.toml
     Ready: serving on http://127.0.0.1:3000`
-	root.Version = Version()
-	root.SetVersionTemplate("wagi {{.Version}}\n")
+	addVersionFlag(root)
 	root.SilenceUsage = true
 	root.SilenceErrors = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
