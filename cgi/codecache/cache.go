@@ -45,7 +45,7 @@ type Cache struct {
 func Key(target string, module io.Reader) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n", target)
-	if _, err := io.CopyBuffer(h, module, make([]byte, 256<<10)); err != nil {
+	if _, err := io.Copy(h, module); err != nil {
 		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
@@ -94,7 +94,7 @@ func verify(f *os.File, info fs.FileInfo) error {
 		return errForeign
 	}
 	h := sha256.New()
-	if _, err := io.CopyBuffer(h, io.NewSectionReader(f, 0, length), make([]byte, 256<<10)); err != nil {
+	if _, err := io.Copy(h, io.NewSectionReader(f, 0, length)); err != nil {
 		return err
 	}
 	var sum [sha256.Size]byte
