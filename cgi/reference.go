@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -37,14 +36,13 @@ func assemble(name string, code []byte) ([]byte, error) {
 	return binary, nil
 }
 
-var scheme = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]+):`)
-
-// schemeOf is the scheme of a module reference, in lower case; empty: the reference is a path.
+// schemeOf is the scheme of a module reference, in lower case; empty: the reference is a path, of which one letter and a colon may be a drive.
 func schemeOf(reference string) string {
-	if match := scheme.FindStringSubmatch(reference); match != nil {
-		return strings.ToLower(match[1])
+	scheme, _, found := strings.Cut(strings.ToLower(reference), ":")
+	if !found || len(scheme) < 2 || scheme[0] < 'a' || scheme[0] > 'z' || strings.Trim(scheme, "abcdefghijklmnopqrstuvwxyz0123456789+.-") != "" {
+		return ""
 	}
-	return ""
+	return scheme
 }
 
 // readModule reads the module that a reference means, as binary.

@@ -45,7 +45,7 @@ Standard error has what guests print there, and the status and the time. It fail
 	}
 	opts.addFlags(cmd.Flags())
 	cmd.Flags().StringVarP(&opts.method, "request", "X", "", "`METHOD` (default GET, with a body POST)")
-	cmd.Flags().StringArrayVarP(&opts.header, "header", "H", nil, "`NAME: VALUE` to send; repeatable")
+	cmd.Flags().VarP(list{values: &opts.header}, "header", "H", "`NAME: VALUE` to send; repeatable")
 	cmd.Flags().BoolVarP(&opts.include, "include", "i", false, "print the status and the fields of the response too, before the body")
 	cmd.Flags().BoolVarP(&opts.verbose, "verbose", "v", false, "print the script's arguments and environment and the head of the response on standard error")
 	cmd.Flags().StringVarP(&opts.data, "data", "d", "", "`BODY` to send, @FILE to take it from a file, @- from standard input")

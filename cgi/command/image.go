@@ -72,7 +72,7 @@ any other.`,
 	flags.StringVarP(&b.name, "tag", "t", "", "`NAME` of the image (default: name of DIR or MODULE)")
 	flags.StringVarP(&b.output, "output", "o", "", "`FILE` to write, \"-\" for standard output (default: name of the image and .tar)")
 	flags.BoolVar(&b.serve, "serve", false, "serve all paths with MODULE")
-	flags.StringSliceVar(&b.platforms, "platform", nil, "`OS/ARCHITECTURE` of the image, such as wasi/wasm (repeatable; default linux/amd64 and linux/arm64)")
+	flags.Var(list{&b.platforms, ","}, "platform", "`OS/ARCHITECTURE` of the image, such as wasi/wasm (repeatable; default linux/amd64 and linux/arm64)")
 	flags.BoolVar(&b.precompile, "precompile", false, "add compiled code for this processor")
 	flags.StringToStringVar(&b.labels, "label", nil, "`KEY=VALUE` of the image's configuration (repeatable)")
 	return cmd

@@ -28,10 +28,10 @@ type listenOptions struct {
 }
 
 func (o *listenOptions) addFlags(flags *pflag.FlagSet) {
-	flags.StringSliceVarP(&o.listen, "listen", "l", nil, "`ADDRESS` to serve on: IP:PORT, unix:PATH, unix:@NAME or systemd (its sockets); "+
+	flags.VarP(list{&o.listen, ","}, "listen", "l", "`ADDRESS` to serve on: IP:PORT, unix:PATH, unix:@NAME or systemd (its sockets); "+
 		"repeatable; default $WAGI_LISTEN, else 0.0.0.0:$PORT, else 127.0.0.1:3000, in a container 0.0.0.0:3000")
 	flags.StringVar(&o.socketMode, "socket-mode", "0660", "`MODE` of the files of Unix sockets")
-	flags.StringSliceVar(&o.proxyProtocol, "proxy-protocol", nil, "`PEER` that must begin a connection with a PROXY header, v1 or v2, "+
+	flags.Var(list{&o.proxyProtocol, ","}, "proxy-protocol", "`PEER` that must begin a connection with a PROXY header, v1 or v2, "+
 		"which names the client: an IP address, a network such as 10.0.0.0/8, or unix; repeatable; others are clients themselves")
 }
 

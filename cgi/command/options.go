@@ -39,8 +39,8 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.config, "serve", o.config, "`FILE` of one module that serves all paths, instead of --config")
 	flags.Lookup("serve").DefValue = ""
 	flags.StringVar(&o.hostname, "hostname", "", "`NAME[:PORT]` of requests without a Host (default localhost and the port of the listener)")
-	flags.StringArrayVarP(&o.env, "env", "e", nil, "`NAME=VALUE ...` for all guests; beats --env-file")
-	flags.StringArrayVar(&o.envFiles, "env-file", nil, "`FILE ...` of lines NAME=VALUE for all guests; the last one wins")
+	flags.VarP(list{values: &o.env}, "env", "e", "`NAME=VALUE ...` for all guests; beats --env-file")
+	flags.Var(list{values: &o.envFiles}, "env-file", "`FILE ...` of lines NAME=VALUE for all guests; the last one wins")
 	flags.StringVar(&o.compileCache, "compile-cache", "", "`DIR` that keeps compiled code from one start to the next")
 	flags.StringVar(&o.cache, "cache", "cache.toml", "`FILE` of WAGI whose [cache] directory is taken for --compile-cache; may be missing")
 	flags.StringVar(&o.moduleCache, "module-cache", "", "`DIR` that keeps modules from registries; made if missing (default wagi/modules in the user's cache directory)")

@@ -41,8 +41,8 @@ The exit status is that of the module, 134 if it traps, 128 and the number of th
 		RunE: func(cmd *cobra.Command, args []string) error { return opts.run(cmd.Context(), args) },
 	}
 	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().StringArrayVar(&opts.dirs, "dir", nil, "`HOST[:GUEST][:ro]`, a directory that the module sees; repeatable")
-	cmd.Flags().StringArrayVarP(&opts.env, "env", "e", nil, "`NAME=VALUE` for the module; repeatable")
+	cmd.Flags().Var(list{values: &opts.dirs}, "dir", "`HOST[:GUEST][:ro]`, a directory that the module sees; repeatable")
+	cmd.Flags().VarP(list{values: &opts.env}, "env", "e", "`NAME=VALUE` for the module; repeatable")
 	cmd.Flags().Uint32Var(&opts.memory, "memory", 4096, "`MiB` that the module may use")
 	cmd.Flags().StringVar(&opts.entrypoint, "entrypoint", "_start", "exported `FUNCTION` to call")
 	cmd.Flags().StringVar(&opts.compileCache, "compile-cache", "", "`DIR` that keeps compiled code from one start to the next")

@@ -33,7 +33,7 @@ type probe struct {
 }
 
 func (p *probe) addFlags(flags *pflag.FlagSet) {
-	flags.StringSliceVarP(&p.gateway.listen, "listen", "l", nil, "`ADDRESS` where the gateway serves; default in a container: the one that runs there, else as for wagi serve")
+	flags.VarP(list{&p.gateway.listen, ","}, "listen", "l", "`ADDRESS` where the gateway serves; default in a container: the one that runs there, else as for wagi serve")
 	flags.StringVar(&p.healthPath, "health-path", "/healthz", "`PATH` that answers 200 while the process lives, for a gateway that tells nothing of itself")
 	flags.StringVar(&p.readyPath, "ready-path", "/readyz", "`PATH` that answers 200 while the gateway is ready, likewise")
 	flags.BoolVar(&p.tls, "tls", os.Getenv("WAGI_TLS_CERT") != "", "the gateway speaks TLS, likewise (default if WAGI_TLS_CERT is set)")
