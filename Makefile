@@ -17,6 +17,13 @@ CONTAINERDS := out/containerd-1.6 out/containerd-1.7 out/containerd-2.4
 # The commit is stamped into the binaries even where the environment switches that off.
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -tags no_grpc -ldflags='-s -w'
 
+# The shim in the directory $(1), with the gateway that was built there in it.
+define SHIM
+printf '{"Replace": {"%s": "%s"}}' $(CURDIR)/cmd/containerd-shim-wagi-v1/wagi $(abspath $(1))/wagi >$(1)/overlay.json
+CGO_ENABLED=0 go build -trimpath -buildvcs=auto -tags no_grpc,embed -overlay $(1)/overlay.json \
+	-ldflags="-s -w -X main.gatewaySum=$$(sha256sum <$(1)/wagi | cut -d ' ' -f 1)" -o $(1)/containerd-shim-wagi-v1 ./cmd/containerd-shim-wagi-v1
+endef
+
 # Ends the output of go test with what came of it.
 SUMMARY := awk -f test/summary.awk
 
@@ -34,8 +41,11 @@ help: ## this list
 
 build: out/containerd-shim-wagi-v1 out/wagi out/installer ## the static binaries, in out/
 
-out/containerd-shim-wagi-v1 out/wagi:
-	$(BUILD) -o $@ ./cmd/$(@F)
+out/containerd-shim-wagi-v1: out/wagi
+	$(call SHIM,out)
+
+out/wagi:
+	$(BUILD) -o $@ ./cmd/wagi
 
 out/installer:
 	$(BUILD) -o $@ ./images/installer
@@ -120,7 +130,8 @@ dist: dist-amd64 dist-arm64 ## release tarballs with checksums and SBOM, and the
 
 dist-%:
 	mkdir -p out/dist/$*
-	GOARCH=$* $(BUILD) -o out/dist/$*/containerd-shim-wagi-v1 ./cmd/containerd-shim-wagi-v1
+	GOARCH=$* $(BUILD) -o out/dist/$*/wagi ./cmd/wagi
+	export GOARCH=$*; $(call SHIM,out/dist/$*)
 	GOARCH=$* $(BUILD) -o out/dist/$*/installer ./images/installer
 	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -cz -C out/dist/$* -f out/dist/$(TARBALL_$*).tar.gz containerd-shim-wagi-v1
 	cd out/dist && sha256sum $(TARBALL_$*).tar.gz > $(TARBALL_$*).tar.gz.sha256

@@ -73,13 +73,9 @@ func (b *bundle) rootfs() string {
 	return filepath.Join(b.path, b.spec.Root.Path)
 }
 
-// rewrite makes the gateway the container's process. compiler is the socket where it asks for compiled code; empty: there is none.
-func (b *bundle) rewrite(k kind, compiler string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	config, err := rewriteSpec(b.config, &b.spec, k, self, compiler)
+// rewrite makes program, the gateway, the container's process. compiler is the socket where it asks for compiled code; empty: there is none.
+func (b *bundle) rewrite(k kind, program, compiler string) error {
+	config, err := rewriteSpec(b.config, &b.spec, k, program, compiler)
 	if err != nil {
 		return err
 	}

@@ -143,7 +143,7 @@ func TestRewrite(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBundle(t, specs.Spec{Process: &specs.Process{Args: tt.args}, Mounts: tt.mounts})
-			if err := b.rewrite(tt.kind, ""); err != nil {
+			if err := b.rewrite(tt.kind, "/usr/local/bin/containerd-shim-wagi-v1", ""); err != nil {
 				t.Fatal(err)
 			}
 			again, err := openBundle(b.path)

@@ -34,8 +34,16 @@ type compilers struct {
 	listeners map[string]net.Listener // by container; guarded by mu
 }
 
+// cacheDirectory is where the node keeps compiled code, if it keeps any; the gateway is beside it in any case.
+func cacheDirectory() string {
+	if dir := os.Getenv(cacheVariable); dir != "" && dir != "off" {
+		return dir
+	}
+	return defaultCache
+}
+
 func newCompilers(target string) (*compilers, error) {
-	dir, size := os.Getenv(cacheVariable), int64(codecache.DefaultSize)
+	dir, size := cacheDirectory(), int64(codecache.DefaultSize)
 	if text := os.Getenv(cacheSizeVariable); text != "" {
 		var err error
 		if size, err = strconv.ParseInt(text, 10, 64); err != nil || size <= 0 {
@@ -43,10 +51,8 @@ func newCompilers(target string) (*compilers, error) {
 		}
 	}
 	switch {
-	case dir == "off":
+	case os.Getenv(cacheVariable) == "off":
 		return &compilers{}, nil
-	case dir == "":
-		dir = defaultCache
 	case !filepath.IsAbs(dir):
 		return nil, fmt.Errorf(`%s=%q: want an absolute path, or "off"`, cacheVariable, dir)
 	}

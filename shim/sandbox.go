@@ -108,16 +108,20 @@ func (h *head) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// confine makes this process the compiler: the only process of its namespaces, in a file system in memory that holds nothing but this
-// program, and nobody. dir is any directory; outside nothing is mounted on it. It returns only errors.
-func confine(dir string) error {
+// confine makes this process the compiler: the only process of its namespaces, in a file system in memory that holds nothing but the
+// gateway, and nobody. dir is any directory; outside nothing is mounted on it. It returns only errors.
+func confine(dir string, gateway Gateway) error {
 	runtime.LockOSThread() // what follows is about threads
+	program, err := gateway.path(context.Background(), dir)
+	if err != nil {
+		return err
+	}
 	for _, step := range []struct {
 		what string
 		do   func(dir string) error
 	}{
 		{"be killed first", killFirst},
-		{"change the root", changeRoot},
+		{"change the root", func(dir string) error { return changeRoot(dir, program) }},
 		{"set limits", setLimits},
 		{"give up privileges", giveUp},
 	} {
@@ -133,11 +137,7 @@ func killFirst(string) error {
 	return os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 }
 
-func changeRoot(dir string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
+func changeRoot(dir, program string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}
@@ -145,11 +145,11 @@ func changeRoot(dir string) error {
 	if err := unix.Mount("compiler", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
 		return err
 	}
-	program := filepath.Join(dir, "wagi")
-	if err := os.WriteFile(program, nil, 0o644); err != nil {
+	wagi := filepath.Join(dir, "wagi")
+	if err := os.WriteFile(wagi, nil, 0o644); err != nil {
 		return err
 	}
-	if err := unix.Mount(self, program, "", unix.MS_BIND, ""); err != nil {
+	if err := unix.Mount(program, wagi, "", unix.MS_BIND, ""); err != nil {
 		return err
 	}
 	temp := filepath.Join(dir, "tmp")

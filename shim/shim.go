@@ -29,17 +29,17 @@ const Runtime = "io.containerd.wagi.v1"
 // Main is the command containerd-shim-wagi-v1: start, delete, -info, -v, and without an action the server of the
 // task API. version is what -v prints, target is what the gateway compiles for: engine and processor. It exits with status 1 and
 // one sentence on standard error when it fails.
-func Main(version, target string) {
+func Main(version, target string, gateway Gateway) {
 	inv := parseInvocation(os.Args[1:])
 	if inv.action == confineAction {
-		fmt.Fprintln(os.Stderr, confine(inv.argument))
+		fmt.Fprintln(os.Stderr, confine(inv.argument, gateway))
 		os.Exit(1)
 	}
 	if inv.version {
 		fmt.Println(version)
 		return
 	}
-	lc := lifecycle{Shim: manager.NewShimManager(Runtime), version: version}
+	lc := lifecycle{Shim: manager.NewShimManager(Runtime), version: version, gateway: gateway}
 	if inv.action == "start" {
 		answered, err := inv.start(context.Background(), lc)
 		if err != nil {
@@ -50,7 +50,7 @@ func Main(version, target string) {
 			return
 		}
 	}
-	registerService(target)
+	registerService(target, gateway)
 	shim.RunShim(context.Background(), lc)
 }
 
@@ -85,6 +85,7 @@ func parseInvocation(args []string) invocation {
 type lifecycle struct {
 	shim.Shim
 	version string
+	gateway Gateway
 }
 
 // Stop is the delete command: it cleans up after a shim that died without doing so itself.

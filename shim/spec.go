@@ -167,9 +167,9 @@ func mountedGateway(spec *specs.Spec) string {
 	return ""
 }
 
-// rewriteSpec gives config with the gateway binary self as the process of a container of kind k, and with the socket compiler, if it
+// rewriteSpec gives config with program, a file of the host, as the process of a container of kind k, and with the socket compiler, if it
 // is not empty. Keys that are unknown to us stay as they are.
-func rewriteSpec(config []byte, spec *specs.Spec, k kind, self, compiler string) ([]byte, error) {
+func rewriteSpec(config []byte, spec *specs.Spec, k kind, program, compiler string) ([]byte, error) {
 	wagi := gatewayPath(spec.Mounts)
 	init, command := splitInit(spec)
 	args, env := wasiArgs(wagi, command), slices.Clone(spec.Process.Env)
@@ -177,7 +177,7 @@ func rewriteSpec(config []byte, spec *specs.Spec, k kind, self, compiler string)
 		args = gatewayArgs(wagi, command)
 		env = append(env, gatewayEnv(env, command)...)
 	}
-	added := []any{bindMount(self, wagi)}
+	added := []any{bindMount(program, wagi)}
 	if compiler != "" {
 		added = append(added, bindMount(compiler, wagi+".compiler"))
 		env = append(env, "WAGI_COMPILER="+wagi+".compiler")

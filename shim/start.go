@@ -102,6 +102,8 @@ func (lc lifecycle) Start(ctx context.Context, params *bootapi.BootstrapParams) 
 		}
 		ext.Value = options
 	}
+	// This process ends at once; the shim would keep the pages of the gateway that it reads. It does so, and says why, if this fails.
+	_, _ = lc.gateway.install(cacheDirectory())
 	result, err := lc.Shim.Start(ctx, params)
 	if err != nil {
 		return nil, err

@@ -26,7 +26,7 @@ import (
 )
 
 // registerService makes the library's server serve our task service.
-func registerService(target string) {
+func registerService(target string, gateway Gateway) {
 	registry.Register(&plugin.Registration{
 		Type:     plugins.TTRPCPlugin,
 		ID:       "task",
@@ -56,6 +56,7 @@ func registerService(target string) {
 				TTRPCTaskService: runc,
 				bundles:          filepath.Dir(wd),
 				compilers:        compilers,
+				gateway:          gateway,
 				settle:           time.AfterFunc(settleDelay, debug.FreeOSMemory),
 			}, nil
 		},
@@ -67,6 +68,7 @@ type service struct {
 	taskapi.TTRPCTaskService
 	bundles   string // directory of all bundles; the one that the shim was started in may be gone before the shim
 	compilers *compilers
+	gateway   Gateway
 	deleting  sync.RWMutex // held for reading while a container is deleted
 	settle    *time.Timer  // gives back the memory that starting took
 }
@@ -140,11 +142,14 @@ func (s *service) prepare(ctx context.Context, r *taskapi.CreateTaskRequest) err
 	if err != nil {
 		return err
 	}
-	if err := b.rewrite(kind, compiler); err != nil {
-		s.compilers.close(r.ID)
-		return err
+	program, err := s.gateway.path(ctx, cacheDirectory())
+	if err == nil {
+		err = b.rewrite(kind, program, compiler)
 	}
-	return nil
+	if err != nil {
+		s.compilers.close(r.ID)
+	}
+	return err
 }
 
 // Exec adds a process to a container. In a WAGI container "wagi" and WebAssembly files are run by the gateway binary.

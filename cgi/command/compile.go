@@ -14,9 +14,6 @@ import (
 	"containerd-shim-wagi-v1/cgi/guest"
 )
 
-// Target is what this command compiles for: engine and processor.
-func Target() string { return guest.Target() }
-
 func compileCommand() *cobra.Command {
 	var opts options
 	cmd := &cobra.Command{

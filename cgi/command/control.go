@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/log"
 
 	"containerd-shim-wagi-v1/cgi"
+	"containerd-shim-wagi-v1/cgi/build"
 )
 
 // controlTimeout is how long one who asks a gateway for its state may take, and how long the answer may.
@@ -46,7 +47,7 @@ type serving struct {
 // openControl listens and answers. A gateway serves without it as well. The caller closes it.
 func openControl(o *serveOptions) *control {
 	c := &control{state: state{
-		Version: Version(), PID: os.Getpid(), Started: time.Now(),
+		Version: build.Version(), PID: os.Getpid(), Started: time.Now(),
 		Config: o.config, TLS: o.tlsCert != "", Proxied: len(o.proxyProtocol) > 0, ReadyPath: o.readyPath,
 	}}
 	var err error

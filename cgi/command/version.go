@@ -2,27 +2,11 @@ package command
 
 import (
 	"fmt"
-	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
-	"containerd-shim-wagi-v1/cgi/guest"
+	"containerd-shim-wagi-v1/cgi/build"
 )
-
-// Version is one line: version, commit, Go's version and the engine's.
-func Version() string {
-	version, commit := "(devel)", "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				commit = s.Value[:min(12, len(s.Value))]
-			}
-		}
-	}
-	return fmt.Sprintf("%s, commit %s, %s, %s", version, commit, runtime.Version(), guest.EngineVersion())
-}
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
@@ -47,6 +31,6 @@ func addVersionFlag(cmd *cobra.Command) {
 }
 
 func printVersion(cmd *cobra.Command, _ []string) error {
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "wagi %s\n", Version())
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "wagi %s\n", build.Version())
 	return err
 }

@@ -10,12 +10,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/containerd/log"
 	"github.com/tetratelabs/wazero"
-	"golang.org/x/sys/cpu"
 
+	"containerd-shim-wagi-v1/cgi/build"
 	"containerd-shim-wagi-v1/cgi/codecache"
 	"containerd-shim-wagi-v1/cgi/guest/instrument"
 )
@@ -24,17 +23,12 @@ func (m *Module) warn(ctx context.Context, err error, message string) {
 	log.G(ctx).WithError(err).WithField("module", m.config.Name).Warn(message)
 }
 
-// Target names what code is compiled for: the engine and the processor with all that it can do.
-func Target() string {
-	return fmt.Sprintf("%s %s/%s %+v %+v", EngineVersion(), runtime.GOOS, runtime.GOARCH, cpu.X86, cpu.ARM64)
-}
-
 func (m *Module) kept() codecache.Cache { return codecache.Cache{Dir: m.config.CompileCache} }
 
 // findCode looks for compiled code in the directory and asks the node; nil: there is none.
 func (m *Module) findCode(ctx context.Context, binary []byte) *os.File {
 	if m.config.CompileCache != "" {
-		key, err := codecache.Key(Target(), bytes.NewReader(binary))
+		key, err := codecache.Key(build.Target(), bytes.NewReader(binary))
 		if err == nil {
 			var entry *os.File
 			if entry, err = m.kept().Open(key); err == nil {
@@ -130,7 +124,7 @@ func (m *Module) compileAndKeep(ctx context.Context, binary []byte) error {
 		m.closeCache(ctx)
 		return m.loadBinary(ctx, binary)
 	}
-	key, err := codecache.Key(Target(), bytes.NewReader(binary))
+	key, err := codecache.Key(build.Target(), bytes.NewReader(binary))
 	if err == nil {
 		err = m.kept().Put(key, s.copyTo)
 	}
@@ -183,7 +177,7 @@ func Precompile(ctx context.Context, wasm []byte, cache codecache.Cache, temp st
 	if err != nil {
 		return compileError(err)
 	}
-	key, err := codecache.Key(Target(), bytes.NewReader(code.Binary))
+	key, err := codecache.Key(build.Target(), bytes.NewReader(code.Binary))
 	if err != nil {
 		return err
 	}

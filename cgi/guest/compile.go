@@ -90,15 +90,3 @@ func (m *Module) loadBinary(ctx context.Context, wasm []byte) (err error) {
 	m.compiled, err = m.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, compileWorkers()), wasm)
 	return err
 }
-
-// EngineVersion names the WebAssembly engine, such as "wazero v1.12.0".
-func EngineVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, dep := range info.Deps {
-			if dep.Path == "github.com/tetratelabs/wazero" {
-				return "wazero " + dep.Version
-			}
-		}
-	}
-	return "wazero"
-}

@@ -401,12 +401,6 @@ func vector(s string) string {
 	return string(rune(len(s))) + s
 }
 
-func TestEngineVersion(t *testing.T) {
-	if got := EngineVersion(); !strings.HasPrefix(got, "wazero") {
-		t.Errorf("got %q", got)
-	}
-}
-
 func FuzzInspect(f *testing.F) {
 	for _, file := range []string{"testdata/hello.wasm", "testdata/misbehave.wasm"} {
 		wasm, err := os.ReadFile(file)
