@@ -17,11 +17,11 @@ CONTAINERDS := out/containerd-1.6 out/containerd-1.7 out/containerd-2.4
 # The commit is stamped into the binaries even where the environment switches that off.
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -tags no_grpc -ldflags='-s -w'
 
-# The shim in the directory $(1), with the gateway that was built there in it.
+# The shim in the directory $(2), with the gateway in it that was built in $(1).
 define SHIM
-printf '{"Replace": {"%s": "%s"}}' $(CURDIR)/cmd/containerd-shim-wagi-v1/wagi $(abspath $(1))/wagi >$(1)/overlay.json
-CGO_ENABLED=0 go build -trimpath -buildvcs=auto -tags no_grpc,embed -overlay $(1)/overlay.json \
-	-ldflags="-s -w -X main.gatewaySum=$$(sha256sum <$(1)/wagi | cut -d ' ' -f 1)" -o $(1)/containerd-shim-wagi-v1 ./cmd/containerd-shim-wagi-v1
+printf '{"Replace": {"%s": "%s"}}' $(CURDIR)/cmd/containerd-shim-wagi-v1/wagi $(abspath $(1))/wagi >$(1)/overlay.json && \
+	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -tags no_grpc,embed -overlay $(1)/overlay.json \
+	-ldflags="-s -w -X main.gatewaySum=$$(sha256sum <$(1)/wagi | cut -d ' ' -f 1)" -o $(2)/containerd-shim-wagi-v1 ./cmd/containerd-shim-wagi-v1
 endef
 
 # Ends the output of go test with what came of it.
@@ -42,7 +42,7 @@ help: ## this list
 build: out/containerd-shim-wagi-v1 out/wagi out/installer ## the static binaries, in out/
 
 out/containerd-shim-wagi-v1: out/wagi
-	$(call SHIM,out)
+	$(call SHIM,out,out)
 
 out/wagi:
 	$(BUILD) -o $@ ./cmd/wagi
@@ -125,17 +125,18 @@ out/wagi-installer.tar: out/containerd-shim-wagi-v1 out/installer
 # Release files, named and laid out as node installers take them.
 dist: dist-amd64 dist-arm64 ## release tarballs with checksums and SBOM, and the node installer's image, in out/dist/
 	go run ./images/installer/image wagi-installer out/dist/wagi-installer.tar linux/amd64=out/dist/amd64 linux/arm64=out/dist/arm64
-	rm -r out/dist/amd64 out/dist/arm64
+	rm -r out/dist/{,gateway-}amd64 out/dist/{,gateway-}arm64
 	cd out/dist && sha256sum *.tar.gz wagi-installer.tar *.json > SHA256SUMS
 
 dist-%:
-	mkdir -p out/dist/$*
-	GOARCH=$* $(BUILD) -o out/dist/$*/wagi ./cmd/wagi
-	export GOARCH=$*; $(call SHIM,out/dist/$*)
+	mkdir -p out/dist/$* out/dist/gateway-$*
+	GOARCH=$* $(BUILD) -o out/dist/gateway-$*/wagi ./cmd/wagi
+	export GOARCH=$*; $(call SHIM,out/dist/gateway-$*,out/dist/$*)
 	GOARCH=$* $(BUILD) -o out/dist/$*/installer ./images/installer
 	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -cz -C out/dist/$* -f out/dist/$(TARBALL_$*).tar.gz containerd-shim-wagi-v1
 	cd out/dist && sha256sum $(TARBALL_$*).tar.gz > $(TARBALL_$*).tar.gz.sha256
 	$(SBOM) bin -json -output $(CURDIR)/out/dist/$(TARBALL_$*).cdx.json $(CURDIR)/out/dist/$*/containerd-shim-wagi-v1
+	$(SBOM) bin -json -output $(CURDIR)/out/dist/$(TARBALL_$*:containerd-shim-wagi-v1%=wagi%).cdx.json $(CURDIR)/out/dist/gateway-$*/wagi
 
 install: out/containerd-shim-wagi-v1 ## into $(PREFIX)/bin: the shim, and wagi, which is a link to it
 	install -D -m 0755 out/containerd-shim-wagi-v1 $(DESTDIR)$(PREFIX)/bin/containerd-shim-wagi-v1

@@ -94,8 +94,11 @@ func (g Gateway) write(dir, file string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
+	if err := copyLabel(file); err != nil {
+		return errors.Join(err, os.Remove(file))
+	}
 	removeUnused(dir, g.Sum)
-	return copyLabel(file)
+	return nil
 }
 
 // copyLabel gives a file the label of this program, which SELinux lets containers execute; that of the directory it may not.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func newGateway(binary string) Gateway {
@@ -116,5 +118,21 @@ func TestDamagedGateway(t *testing.T) {
 	}
 	if list, _ := os.ReadDir(filepath.Dir(cache)); len(list) != 0 {
 		t.Errorf("there is %v", list)
+	}
+}
+
+func TestGatewayGetsTheLabelOfTheShim(t *testing.T) {
+	label := []byte("system_u:object_r:bin_t:s0")
+	if err := unix.Setxattr("/proc/self/exe", selinuxLabel, label, 0); err != nil {
+		t.Skip("set the label of this program:", err)
+	}
+	file, err := newGateway("program").install(filepath.Join(t.TempDir(), "code"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 100)
+	n, err := unix.Getxattr(file, selinuxLabel, got)
+	if err != nil || string(got[:n]) != string(label) {
+		t.Errorf("label is %q, %v", got[:max(n, 0)], err)
 	}
 }

@@ -29,14 +29,14 @@ const Runtime = "io.containerd.wagi.v1"
 // Main is the command containerd-shim-wagi-v1: start, delete, -info, -v, and without an action the server of the
 // task API. version is what -v prints, target is what the gateway compiles for: engine and processor. It exits with status 1 and
 // one sentence on standard error when it fails.
-func Main(version, target string, gateway Gateway) {
+func Main(version, target func() string, gateway Gateway) {
 	inv := parseInvocation(os.Args[1:])
 	if inv.action == confineAction {
 		fmt.Fprintln(os.Stderr, confine(inv.argument, gateway))
 		os.Exit(1)
 	}
 	if inv.version {
-		fmt.Println(version)
+		fmt.Println(version())
 		return
 	}
 	lc := lifecycle{Shim: manager.NewShimManager(Runtime), version: version, gateway: gateway}
@@ -84,7 +84,7 @@ func parseInvocation(args []string) invocation {
 // lifecycle starts, cleans up after and describes shim processes as runc's shim does, for our options and sockets.
 type lifecycle struct {
 	shim.Shim
-	version string
+	version func() string
 	gateway Gateway
 }
 
@@ -105,6 +105,6 @@ func (lc lifecycle) Info(ctx context.Context, stdin io.Reader) (*types.RuntimeIn
 	if err != nil {
 		return nil, err
 	}
-	info.Version = &types.RuntimeVersion{Version: lc.version}
+	info.Version = &types.RuntimeVersion{Version: lc.version()}
 	return info, nil
 }

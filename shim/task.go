@@ -26,7 +26,7 @@ import (
 )
 
 // registerService makes the library's server serve our task service.
-func registerService(target string, gateway Gateway) {
+func registerService(target func() string, gateway Gateway) {
 	registry.Register(&plugin.Registration{
 		Type:     plugins.TTRPCPlugin,
 		ID:       "task",
@@ -40,7 +40,7 @@ func registerService(target string, gateway Gateway) {
 			if err != nil {
 				return nil, err
 			}
-			compilers, err := newCompilers(target)
+			compilers, err := newCompilers(target())
 			if err != nil {
 				return nil, err
 			}

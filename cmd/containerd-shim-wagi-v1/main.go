@@ -18,5 +18,5 @@ func main() {
 		runGateway()
 		return
 	}
-	shim.Main(build.Version(), build.Target(), gateway)
+	shim.Main(build.Version, build.Target, gateway)
 }

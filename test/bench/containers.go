@@ -30,6 +30,8 @@ const (
 	startsPerRound  = 3
 	denseContainers = 20
 	manyContainers  = 200
+
+	settleTime = 3 * time.Second // for what the last containers have used to start
 )
 
 // kind is a way to run hello in a container.
@@ -80,6 +82,10 @@ func (b *bench) density(ctx context.Context, d *daemon) error {
 	var each [2]float64 // MiB
 	for i, k := range kinds() {
 		err := d.dense(ctx, k, denseContainers, func() error {
+			select {
+			case <-time.After(settleTime):
+			case <-ctx.Done():
+			}
 			used, err := d.memory()
 			each[i] = used / denseContainers / (1 << 20)
 			return err
