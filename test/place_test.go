@@ -34,6 +34,7 @@ func TestPlaceOfTheGateway(t *testing.T) {
 			r := releases()[0]
 			require(t, r)
 			d := start(t, r)
+			d.pull(t)
 			if c.spoil != nil {
 				dir := filepath.Join(filepath.Dir(d.code()), "wagi-gateway")
 				if err := c.spoil(dir); err != nil {
