@@ -1,5 +1,10 @@
 package instrument
 
+import (
+	"encoding/binary"
+	"slices"
+)
+
 // A check takes a price from the counter and, when that is used up, calls the interrupt and fills the counter again.
 // The price is for the longest path that the guest can take before it comes to a check that pays for what follows, so
 // that the time between two interrupts is bounded, and short, whatever the code looks like:
@@ -33,18 +38,20 @@ const (
 func (m *module) addChecks() error {
 	m.importInterrupt()
 	m.addGlobals()
-	bodies := make([][]byte, len(m.functions))
+	bodies, size := make([][]byte, len(m.functions)), 0
 	for _, f := range m.breakCycles() {
 		body, err := m.withChecks(&m.functions[f])
 		if err != nil {
 			return m.inFunction(f, err)
 		}
 		bodies[f] = body
+		size += binary.MaxVarintLen32 + len(body)
 	}
 	if err := m.checkWork(); err != nil {
 		return err
 	}
 	if code := m.sections[sectionCode]; code != nil {
+		code.items = slices.Grow(code.items, size)
 		for _, body := range bodies {
 			code.items = appendUint(code.items, uint32(len(body)))
 			code.items = append(code.items, body...)
