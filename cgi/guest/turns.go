@@ -21,9 +21,8 @@ const (
 // Many quick guests stand in the way as well. While a light module works, one that has only a few requests at a time, the
 // requests of modules that have more need a turn from their begin.
 type turns struct {
-	few       int64                // requests at a time of a light module
-	light     atomic.Pointer[lane] // the light module that worked last
-	lastLight atomic.Int64         // when, on the clock of now, or somewhat earlier
+	few   int64                   // requests at a time of a light module
+	light [2]atomic.Pointer[lane] // light modules, the last ones that were none before
 
 	mu      sync.Mutex
 	free    int     // guarded by mu
@@ -35,6 +34,7 @@ type turns struct {
 // lane is a module's part in the turns.
 type lane struct {
 	running atomic.Int64 // requests that have begun and not ended
+	lightAt atomic.Int64 // when the module was last light, in ns, or somewhat earlier
 	history history
 	queue   []*turn // guarded by turns.mu: those that wait for a turn, the first first
 }
@@ -60,15 +60,27 @@ func newTurns(processors int) *turns {
 // begin counts a request of a module. It says whether the request needs a turn at once.
 func (s *turns) begin(l *lane, now time.Duration) bool {
 	running := l.running.Add(1)
-	long, other, age := l.history.long(), s.light.Load() != l, now-time.Duration(s.lastLight.Load())
 	if running > s.few {
-		return long || other && age < fresh
+		return l.history.long() || s.lightBeside(l, now)
 	}
-	if other || age > fresh/8 { // else nothing is written that processors would have to pass on to each other
-		s.light.Store(l)
-		s.lastLight.Store(int64(now))
+	// Nothing is written that is so already: processors would have to pass it on to each other.
+	if now-time.Duration(l.lightAt.Load()) > fresh/8 {
+		l.lightAt.Store(int64(now))
 	}
-	return long
+	if s.light[0].Load() != l && s.light[1].Load() != l {
+		s.light[1].Store(s.light[0].Swap(l))
+	}
+	return l.history.long()
+}
+
+// lightBeside says whether a light module works beside this one. A busy module is light itself now and then.
+func (s *turns) lightBeside(l *lane, now time.Duration) bool {
+	for i := range s.light {
+		if other := s.light[i].Load(); other != nil && other != l && now-time.Duration(other.lightAt.Load()) < fresh {
+			return true
+		}
+	}
+	return false
 }
 
 // take waits for a turn, behind the others of the module that do, or until ctx ends.

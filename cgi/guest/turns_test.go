@@ -119,6 +119,10 @@ func TestBusyModulesTakeTurns(t *testing.T) {
 	}
 	want(&light, fresh, false)
 	want(&busy, fresh, true)
+	busy.running.Store(0)
+	want(&busy, fresh, false) // it has few itself for a moment
+	busy.running.Store(5)
+	want(&busy, fresh, true)
 	want(&busy, 2*fresh, false) // the other one has ended
 	want(&light, 2*fresh, false)
 	want(&busy, 2*fresh, true)
