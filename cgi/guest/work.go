@@ -23,7 +23,7 @@ func (m *Module) Begin(ctx context.Context, w *Work) {
 	}
 }
 
-// beginGuest begins the guest's own part.
+// beginGuest begins the guest's own part, for which alone CPU time is limited.
 func (w *Work) beginGuest() {
 	m := &w.meter
 	m.leave()
