@@ -85,7 +85,7 @@ type Module struct {
 	state           // the initial one
 	idle     *pool
 	turns    *turns
-	lane     lane
+	lane     *lane
 	garbage  garbage
 
 	initializers []string // exported functions that lead to the initial state
@@ -147,7 +147,7 @@ func Compile(ctx context.Context, wasm []byte, cfg Config) (*Module, error) {
 		cfg.Memory = defaultMemory
 	}
 	cfg.StartTimeout = cmp.Or(cfg.StartTimeout, time.Minute)
-	m := &Module{config: cfg, missing: make([]atomic.Bool, len(cfg.Volumes)), idle: newPool(), turns: processTurns()}
+	m := &Module{config: cfg, missing: make([]atomic.Bool, len(cfg.Volumes)), idle: newPool(), turns: processTurns(), lane: new(lane)}
 	if err := m.compile(ctx, wasm); err != nil {
 		m.Close(ctx)
 		return nil, fmt.Errorf("module %q: %w", cfg.Name, err)

@@ -92,7 +92,7 @@ func compileUnmodified(t *testing.T, file string) *Module {
 	}
 	m := &Module{
 		config: Config{Name: filepath.Base(file), Entrypoint: defaultEntrypoint},
-		memory: outline.memory, limit: defaultMemory, idle: newPool(), turns: processTurns(),
+		memory: outline.memory, limit: defaultMemory, idle: newPool(), lane: new(lane), turns: processTurns(),
 	}
 	if m.cache, err = wazero.NewCompilationCacheWithDir(filepath.Join(programs, "cache")); err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ type turns struct {
 	ticking bool    // guarded by mu: tick is going to be called
 }
 
-// lane is a module's part in the turns.
+// lane is a module's part in the turns, which know it for longer than there is the module.
 type lane struct {
 	running atomic.Int64 // requests that have begun and not ended
 	lightAt atomic.Int64 // when the module was last light, in ns, or somewhat earlier
