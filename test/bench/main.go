@@ -45,12 +45,11 @@ func main() {
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each thing is measured")
 	flag.IntVar(&b.seconds, "seconds", 2, "load on a server in a round, in seconds")
 	plot := flag.String("plot", "", "`FILE` for a plot of the servers, as SVG")
-	profile := flag.String("profile", "", "`FILE` for a profile of the gateway under load, for the compiler, instead of measuring")
 	only := flag.String("only", "", "`PARTS` to run, with commas between: "+strings.Join(names(), ","))
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
-	if err := b.run(ctx, *only, *plot, *profile); err != nil {
+	if err := b.run(ctx, *only, *plot); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -64,7 +63,7 @@ func names() []string {
 	return names
 }
 
-func (b *bench) run(ctx context.Context, only, plot, profile string) (err error) {
+func (b *bench) run(ctx context.Context, only, plot string) (err error) {
 	for name := range strings.SplitSeq(only, ",") {
 		if only != "" && !slices.Contains(names(), name) {
 			return fmt.Errorf("no part is called %q", name)
@@ -79,9 +78,6 @@ func (b *bench) run(ctx context.Context, only, plot, profile string) (err error)
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
 	if err := os.Chmod(b.dir, 0o755); err != nil { // Apache's workers are nobody's
 		return err
-	}
-	if profile != "" {
-		return b.profile(ctx, profile)
 	}
 	for _, p := range parts {
 		if only != "" && !slices.Contains(strings.Split(only, ","), p.name) {

@@ -63,17 +63,12 @@ type route struct{ Path, Module string }
 
 // gateway launches a gateway with these routes. Limits are so high that they limit nothing here.
 func (b *bench) gateway(routes ...route) func(context.Context, *server) error {
-	return b.gatewayWith(nil, routes...)
-}
-
-// gatewayWith is gateway with flags.
-func (b *bench) gatewayWith(flags []string, routes ...route) func(context.Context, *server) error {
 	return func(ctx context.Context, s *server) error {
 		file := s.log + ".toml"
 		if err := b.fill(file, "modules.toml", routes); err != nil {
 			return err
 		}
-		return s.run(ctx, nil, append([]string{filepath.Join(b.out, "wagi"), "-c", file, "--listen", s.address}, flags...)...)
+		return s.run(ctx, nil, filepath.Join(b.out, "wagi"), "-c", file, "--listen", s.address)
 	}
 }
 
