@@ -5,7 +5,6 @@ package test
 import (
 	"bytes"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -41,10 +40,10 @@ func (d *daemon) serveAll(t *testing.T, id string) (pid int) {
 }
 
 // ready waits until a gateway has compiled all modules.
-func ready(t *testing.T, client *http.Client) {
+func ready(t *testing.T, client *machine.Client) {
 	t.Helper()
 	machine.Await(t, func() error {
-		text, err := get(client, home+"readyz")
+		text, err := client.Get(home + "readyz")
 		if err == nil && text != "OK" {
 			err = fmt.Errorf("not ready: %s", text)
 		}
@@ -119,7 +118,7 @@ func (d *daemon) hello(t *testing.T, id string) {
 	t.Helper()
 	client := browser(network(d.pid(t, id)))
 	ready(t, client)
-	want(t, client, home, "Hello, world!\n")
+	client.Want(t, home, "Hello, world!\n")
 }
 
 // compiler waits for the process that compiles for this containerd's containers.

@@ -5,7 +5,6 @@ package test
 import (
 	"bytes"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
@@ -33,12 +32,12 @@ var (
 )
 
 // serve runs a gateway in the background and returns its pid and a client that reaches it.
-func (d *daemon) serve(t *testing.T, id string, flags ...string) (int, *http.Client) {
+func (d *daemon) serve(t *testing.T, id string, flags ...string) (int, *machine.Client) {
 	t.Helper()
 	d.ctr(t, container(wagi, id, append(flags, background...))...)
 	pid := d.pid(t, id)
 	client := browser(network(pid))
-	want(t, client, home, "hello\n")
+	client.Want(t, home, "hello\n")
 	return pid, client
 }
 
@@ -124,8 +123,8 @@ func TestDetached(t *testing.T) {
 		d.ctr(t, container(wagi, "web", []string{"--detach", "--log-uri", "file://" + log})...)
 		pid := d.pid(t, "web")
 		client := browser(network(pid))
-		want(t, client, home, "hello\n")
-		want(t, client, home+"slow", "slow\n")
+		client.Want(t, home, "hello\n")
+		client.Want(t, home+"slow", "slow\n")
 		machine.Await(t, func() error {
 			if text, err := os.ReadFile(log); err != nil || !strings.Contains(string(text), "started") {
 				return fmt.Errorf("the log lacks what the guest said: %v\n%s", err, text)
@@ -157,7 +156,7 @@ func TestKill(t *testing.T) {
 			}
 			web := d.session(t, container(wagi, "web", foreground)...)
 			d.state(t, "web", "RUNNING")
-			want(t, browser(network(d.pid(t, "web"))), home, "hello\n")
+			browser(network(d.pid(t, "web"))).Want(t, home, "hello\n")
 			d.ctr(t, "task", "kill", "--signal", test.signal, "web")
 			if got := web.code(); got != test.code {
 				t.Errorf("gateway after %s: exit status %d, want %d", test.signal, got, test.code)
@@ -173,10 +172,10 @@ func TestDrain(t *testing.T) {
 		web := d.session(t, container(wagi, "web", foreground)...)
 		d.state(t, "web", "RUNNING")
 		client := browser(network(d.pid(t, "web")))
-		want(t, client, home, "hello\n")
+		client.Want(t, home, "hello\n")
 		answer := make(chan string)
 		go func() {
-			text, err := get(client, home+"slow")
+			text, err := client.Get(home + "slow")
 			answer <- fmt.Sprint(text, err)
 		}()
 		web.until(t, "started")
@@ -217,7 +216,7 @@ func TestStatus(t *testing.T) {
 		d.ctr(t, container(wagi, "one", append(background, "--read-only"), "/modules.toml", "--listen", "127.0.0.1:4001", "--ready-path", "/up")...)
 		pid := d.pid(t, "one")
 		d.ctr(t, container(wagi, "two", append(background, "--with-ns", "network:"+network(pid)), "/modules.toml", "-l", "unix:@two")...)
-		want(t, browser(network(pid)), "http://127.0.0.1:4001/", "hello\n")
+		browser(network(pid)).Want(t, "http://127.0.0.1:4001/", "hello\n")
 		for id, address := range map[string]string{"one": "http://127.0.0.1:4001", "two": "unix:@two"} {
 			machine.Await(t, func() error { return exec(id, "health").Error() })
 			expect(t, exec(id, "health"), 0, "ready: yes\n", "")
@@ -249,12 +248,12 @@ func TestPause(t *testing.T) {
 		d.state(t, "web", "PAUSED")
 		hasty := *client
 		hasty.Timeout = 100 * time.Millisecond
-		if text, err := get(&hasty, home); err == nil {
+		if text, err := hasty.Get(home); err == nil {
 			t.Errorf("a paused container answers %q", text)
 		}
 		d.ctr(t, "task", "resume", "web")
 		d.state(t, "web", "RUNNING")
-		want(t, client, home, "hello\n")
+		client.Want(t, home, "hello\n")
 	})
 }
 
@@ -289,8 +288,8 @@ func TestFlags(t *testing.T) {
 			flags, uid = append(flags, "--user", "1000:1000"), "1000"
 		}
 		pid, client := d.serve(t, "web", flags...)
-		want(t, client, home+"file", "from outside\n")
-		if text, err := get(client, home+"env"); err != nil || !strings.Contains(text, "GREETING=good day\n") || strings.Contains(text, "PATH=/usr") {
+		client.Want(t, home+"file", "from outside\n")
+		if text, err := client.Get(home + "env"); err != nil || !strings.Contains(text, "GREETING=good day\n") || strings.Contains(text, "PATH=/usr") {
 			t.Errorf("environment: %v\n%s", err, text)
 		}
 		if text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); !strings.Contains(string(text), "\nUid:\t"+uid+"\t") {
@@ -306,7 +305,7 @@ func TestNetHost(t *testing.T) {
 	each(t, func(t *testing.T, d *daemon) {
 		address := freeAddress(t)
 		d.ctr(t, container(wagi, "web", append(background, "--net-host"), "/modules.toml", "--listen", address)...)
-		want(t, http.DefaultClient, "http://"+address+"/", "hello\n")
+		machine.NewClient(nil).Want(t, "http://"+address+"/", "hello\n")
 	})
 }
 
@@ -317,18 +316,18 @@ func TestNetwork(t *testing.T) {
 		d.serve(t, "two")
 		netns := newNetwork(t, d.dir+"/netns")
 		d.ctr(t, container(wagi, "three", append(background, "--with-ns", "network:"+netns))...)
-		want(t, browser(netns), home, "hello\n")
+		browser(netns).Want(t, home, "hello\n")
 	})
 }
 
 // pod starts a pod: a pause container, and a gateway in its network.
-func (d *daemon) pod(t *testing.T) *http.Client {
+func (d *daemon) pod(t *testing.T) *machine.Client {
 	t.Helper()
 	d.ctr(t, container(wagi, "pod", member("sandbox", background), "/native", "pause")...)
 	netns := network(d.pid(t, "pod"))
 	d.ctr(t, container(wagi, "web", member("container", append(background, "--with-ns", "network:"+netns)))...)
 	client := browser(netns)
-	want(t, client, home, "hello\n")
+	client.Want(t, home, "hello\n")
 	return client
 }
 
@@ -354,7 +353,7 @@ func TestPod(t *testing.T) {
 		if d.pid(t, "pod") != pod || d.pid(t, "web") != web {
 			t.Errorf("after the restart other processes: %s", d.ctr(t, "task", "ls"))
 		}
-		want(t, client, home, "hello\n")
+		client.Want(t, home, "hello\n")
 		if err := d.remove("web"); err != nil {
 			t.Error(err)
 		}
@@ -400,7 +399,7 @@ func TestRestart(t *testing.T) {
 		d.ctr(t, container(runc, "theirs", background, "/native", "pause")...)
 		dying := []int{d.pid(t, "ours"), d.pid(t, "theirs")}
 		d.down(t)
-		want(t, client, home, "hello\n")
+		client.Want(t, home, "hello\n")
 		for _, pid := range dying {
 			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 				t.Fatal(err)
@@ -411,7 +410,7 @@ func TestRestart(t *testing.T) {
 		if got := d.pid(t, "web"); got != pid {
 			t.Errorf("pid %d, want %d", got, pid)
 		}
-		want(t, client, home, "hello\n")
+		client.Want(t, home, "hello\n")
 		expect(t, d.try("task", "exec", "--exec-id", "e", "web", "/native", "exit", "5"), 5, "out: \n", "")
 		machine.Await(t, func() error {
 			_, ours := d.task(t, "ours")
@@ -480,7 +479,7 @@ func TestDetection(t *testing.T) {
 			"with-a-flag": {"/modules.toml", "--log-format", "json"},
 		} {
 			d.ctr(t, container(wagi, id, background, args...)...)
-			want(t, browser(network(d.pid(t, id))), home, "hello\n")
+			browser(network(d.pid(t, id))).Want(t, home, "hello\n")
 		}
 		for id, command := range map[string][]string{
 			"serve":      {"--serve", "/hello.wat"},
@@ -488,7 +487,7 @@ func TestDetection(t *testing.T) {
 		} {
 			flags := append(background, "--annotation", "io.containerd.wagi.v1.serve=true")
 			d.ctr(t, container(wagi, id, flags, command...)...)
-			want(t, browser(network(d.pid(t, id))), home+"any/path", "hello\n")
+			browser(network(d.pid(t, id))).Want(t, home+"any/path", "hello\n")
 			if text := d.ctr(t, "task", "exec", "--exec-id", "e", id, "wagi", "routes"); !strings.Contains(text, "/...") || !strings.Contains(text, "/hello.wat") {
 				t.Errorf("routes of %s:\n%s", id, text)
 			}
@@ -532,7 +531,7 @@ func TestWasiPlatform(t *testing.T) {
 		d.ctr(t, append(append([]string{"image", "import"}, platform...), file)...)
 		run := []string{"run", "--runtime", wagi, "--platform", "wasi/wasm"}
 		d.ctr(t, append(append(run, background...), "docker.io/library/hello:latest", "wasi")...)
-		want(t, browser(network(d.pid(t, "wasi"))), home+"any/path", "hello\n")
+		browser(network(d.pid(t, "wasi"))).Want(t, home+"any/path", "hello\n")
 	})
 }
 
@@ -548,13 +547,10 @@ func TestImage(t *testing.T) {
 		client := browser(network(d.pid(t, "upload")))
 		ready(t, client)
 		body := strings.Repeat("\x00\xffbinary\r\n\r\n", 100_000)
-		request, err := http.NewRequest("PUT", home+"files/one", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
+		text, err := client.Send("PUT", home+"files/one", strings.NewReader(body))
+		if stored := fmt.Sprintf("stored %d bytes\n", len(body)); err != nil || text != stored {
+			t.Errorf("upload: %q, %v", text, err)
 		}
-		if r, err := client.Do(request); err != nil || r.StatusCode != http.StatusCreated {
-			t.Errorf("upload: %v, %v", r, err)
-		}
-		want(t, client, home+"files/one", body)
+		client.Want(t, home+"files/one", body)
 	})
 }

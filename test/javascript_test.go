@@ -32,7 +32,7 @@ func TestJavaScript(t *testing.T) {
 		for range 8 {
 			all.Go(func() {
 				for range 10 {
-					if got, err := get(client, home+javascriptQuery); err != nil || got != answer {
+					if got, err := client.Get(home + javascriptQuery); err != nil || got != answer {
 						t.Errorf("got %q, %v, want %q", got, err, answer)
 					}
 				}

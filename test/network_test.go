@@ -5,9 +5,7 @@ package test
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"runtime"
 	"testing"
@@ -41,40 +39,13 @@ func enter(netns string, f func() error) error {
 }
 
 // browser is an HTTP client inside a network namespace.
-func browser(netns string) *http.Client {
-	dial := func(ctx context.Context, network, address string) (c net.Conn, err error) {
+func browser(netns string) *machine.Client {
+	return machine.NewClient(func(ctx context.Context, network, address string) (c net.Conn, err error) {
 		err = enter(netns, func() (err error) {
 			c, err = new(net.Dialer).DialContext(ctx, network, address)
 			return err
 		})
 		return c, err
-	}
-	return &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: machine.Patience / 2}
-}
-
-// get is the body of the answer to one request.
-func get(c *http.Client, url string) (string, error) {
-	r, err := c.Get(url)
-	if err != nil {
-		return "", err
-	}
-	defer r.Body.Close()
-	text, err := io.ReadAll(r.Body)
-	if err == nil && r.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", url, r.Status)
-	}
-	return string(text), err
-}
-
-// want asks until the answer is the body.
-func want(t *testing.T, c *http.Client, url, body string) {
-	t.Helper()
-	machine.Await(t, func() error {
-		text, err := get(c, url)
-		if err == nil && text != body {
-			err = fmt.Errorf("%s: got %q, want %q", url, text, body)
-		}
-		return err
 	})
 }
 

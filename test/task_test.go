@@ -39,7 +39,7 @@ func TestTask(t *testing.T) {
 			c.state(t, task.Status_CREATED)
 			var started taskapi.StartResponse
 			c.must(t, "Start", &taskapi.StartRequest{ID: c.id}, &started)
-			want(t, browser(network(int(started.Pid))), home, "hello\n")
+			browser(network(int(started.Pid))).Want(t, home, "hello\n")
 			c.exec(t)
 			c.update(t)
 			c.must(t, "Pause", &taskapi.PauseRequest{ID: c.id}, &emptypb.Empty{})

@@ -5,9 +5,7 @@ package cri
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -297,18 +295,9 @@ func (c *container) log(t *testing.T) string {
 // get is the body of the answer to a request, repeated until there is one.
 func get(t *testing.T, url string) (body string) {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: machine.Patience / 2}
-	machine.Await(t, func() error {
-		r, err := client.Get(url)
-		if err != nil {
-			return err
-		}
-		defer r.Body.Close()
-		text, err := io.ReadAll(r.Body)
-		if err == nil && r.StatusCode != http.StatusOK {
-			err = fmt.Errorf("%s: %s", url, r.Status)
-		}
-		body = string(text)
+	client := machine.NewClient(nil)
+	machine.Await(t, func() (err error) {
+		body, err = client.Get(url)
 		return err
 	})
 	return body

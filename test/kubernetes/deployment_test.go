@@ -5,7 +5,6 @@ package kubernetes
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -51,7 +50,7 @@ func testEnding(t *testing.T, s *space) {
 	url := s.url(t, "slow", 3000)
 	answer := make(chan string, 1)
 	go func() {
-		text, err := fetch(url)
+		text, err := client.Get(url)
 		answer <- fmt.Sprint(text, err)
 	}()
 	machine.Await(t, func() error {
@@ -81,7 +80,7 @@ type load struct {
 func startLoad(url, answer string) *load {
 	l := &load{end: make(chan struct{})}
 	for _, fresh := range []bool{true, true, false, false} {
-		client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: fresh}}
+		client := &machine.Client{Client: http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: fresh}}}
 		l.clients.Go(func() {
 			for {
 				err := post(client, url, answer)
@@ -103,15 +102,10 @@ func startLoad(url, answer string) *load {
 	return l
 }
 
-func post(client *http.Client, url, answer string) error {
-	r, err := client.Post(url, "text/plain", strings.NewReader("body"))
-	if err != nil {
-		return err
-	}
-	defer r.Body.Close()
-	text, err := io.ReadAll(r.Body)
-	if err == nil && string(text) != answer {
-		err = fmt.Errorf("%s: %q", r.Status, text)
+func post(client *machine.Client, url, answer string) error {
+	text, err := client.Send(http.MethodPost, url, strings.NewReader("body"))
+	if err == nil && text != answer {
+		err = fmt.Errorf("got %q", text)
 	}
 	return err
 }

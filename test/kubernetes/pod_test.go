@@ -80,7 +80,7 @@ func testMemory(t *testing.T, s *space) {
 	if got := cgroup(t, pid, "cpu", "cpu.cfs_quota_us", "cpu.max"); !strings.HasPrefix(got, "50000") {
 		t.Errorf("CPU quota %s, want 50000", got)
 	}
-	if text, err := fetch(s.url(t, "hog", 3000) + "/"); err == nil {
+	if text, err := client.Get(s.url(t, "hog", 3000) + "/"); err == nil {
 		t.Errorf("192 MiB fit into 96: %q", text)
 	}
 	s.await(t, "pod/hog", ".status.containerStatuses[0].lastState.terminated.reason", "OOMKilled")

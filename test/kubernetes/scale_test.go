@@ -59,7 +59,7 @@ func (s *space) autoscale(t *testing.T) {
 // metrics fails the test unless a pod has those by which KEDA scales.
 func (s *space) metrics(t *testing.T, pod string) {
 	t.Helper()
-	text, err := fetch(s.url(t, pod, 9090) + "/metrics")
+	text, err := client.Get(s.url(t, pod, 9090) + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ package kubernetes
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -18,7 +17,7 @@ func testSite(t *testing.T, s *space) {
 	s.kubectl(t, "apply", "-f", "testdata/site.yaml")
 	s.ready(t, "site")
 	url := s.url(t, "site", 8080)
-	env, err := fetch(url + "/env")
+	env, err := client.Get(url + "/env")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,16 +80,7 @@ spec:
 
 func put(t *testing.T, url, text string) {
 	t.Helper()
-	request, err := http.NewRequest(http.MethodPut, url, strings.NewReader(text))
-	if err != nil {
+	if _, err := client.Send("PUT", url, strings.NewReader(text)); err != nil {
 		t.Fatal(err)
-	}
-	r, err := client.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Body.Close()
-	if r.StatusCode != http.StatusCreated {
-		t.Errorf("PUT %s: %s", url, r.Status)
 	}
 }

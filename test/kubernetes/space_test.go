@@ -5,8 +5,6 @@ package kubernetes
 import (
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -113,27 +111,13 @@ func (s *space) url(t *testing.T, pod string, port int) string {
 	return fmt.Sprintf("http://%s:%d", s.get(t, "pod/"+pod, ".status.podIP"), port)
 }
 
-var client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-
-// fetch is the body of the answer to one request.
-func fetch(url string) (string, error) {
-	r, err := client.Get(url)
-	if err != nil {
-		return "", err
-	}
-	defer r.Body.Close()
-	text, err := io.ReadAll(r.Body)
-	if err == nil && r.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", url, r.Status)
-	}
-	return string(text), err
-}
+var client = machine.NewClient(nil)
 
 // want asks until the answer contains the text.
 func want(t *testing.T, url, text string) {
 	t.Helper()
 	machine.Await(t, func() error {
-		got, err := fetch(url)
+		got, err := client.Get(url)
 		if err == nil && !strings.Contains(got, text) {
 			err = fmt.Errorf("%s: got %q, want %q", url, got, text)
 		}
