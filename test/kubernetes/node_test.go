@@ -186,7 +186,8 @@ func (n *node) restartContainerd(t *testing.T) {
 // addRuntime makes the node one for pods of the runtime as README does, but for the cgroup driver: there is no systemd here.
 func (n *node) addRuntime(t *testing.T) {
 	t.Helper()
-	runtimes := strings.ReplaceAll(readmeRuntime(t, n.config), "SystemdCgroup = true", "SystemdCgroup = false")
+	runtimes := machine.ReadmeBlock(t, fmt.Sprintf("# /etc/containerd/config.toml, version = %d", n.config))
+	runtimes = strings.ReplaceAll(runtimes, "SystemdCgroup = true", "SystemdCgroup = false")
 	write(t, n.opt()+"/containerd.toml", n.configuration()+runtimes)
 	n.restartContainerd(t)
 	n.run(t, "label", "node", n.name, "wagi=true")
@@ -220,18 +221,6 @@ disable_apparmor = true
 bin_dirs = ['%s']
 conf_dir = '%s/cni'
 `, machine.Out("cni"), n.dir)
-}
-
-// readmeRuntime is what README says to add to a containerd's configuration of the version.
-func readmeRuntime(t *testing.T, version int) string {
-	t.Helper()
-	_, block, found := strings.Cut(read(t, "../../README.md"), fmt.Sprintf("# /etc/containerd/config.toml, version = %d", version))
-	_, block, _ = strings.Cut(block, "\n")
-	block, _, closed := strings.Cut(block, "```")
-	if !found || !closed {
-		t.Fatalf("README.md has no configuration of version %d", version)
-	}
-	return block
 }
 
 // startKubelet starts a kubelet that looks at volumes every other second and that frees no disk: the images come from nowhere else.

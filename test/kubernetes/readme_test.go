@@ -14,22 +14,11 @@ import (
 
 // testReadme types the session of README's section on Kubernetes into a shell.
 func testReadme(t *testing.T, s *space) {
-	_, section, _ := strings.Cut(read(t, "../../README.md"), "\n## Kubernetes\n")
-	_, session, found := strings.Cut(section, "```console\n")
-	session, _, closed := strings.Cut(session, "```")
-	if !found || !closed {
-		t.Fatal("README.md has no session in its section on Kubernetes")
-	}
+	session := machine.ReadmeBlock(t, "\n## Kubernetes\n", "```console")
 	path := machine.Dir(t) + "/kubeconfig"
 	write(t, path, read(t, s.kubeconfig()))
 	s.shell(t, path, "kubectl config set-context --current --namespace="+s.name)
-	var script strings.Builder
-	for line := range strings.Lines(session) {
-		if command, ok := strings.CutPrefix(line, "$ "); ok {
-			script.WriteString("echo '$ " + strings.ReplaceAll(strings.TrimSpace(command), "'", `'\''`) + "'\n" + command)
-		}
-	}
-	got := strings.ReplaceAll(s.shell(t, path, script.String()), " from "+s.name+" namespace", "")
+	got := strings.ReplaceAll(s.shell(t, path, machine.SessionScript(session)), " from "+s.name+" namespace", "")
 	if got != session {
 		t.Errorf("got\n%s\nREADME.md says\n%s", got, session)
 	}
