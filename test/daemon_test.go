@@ -99,7 +99,8 @@ func start(t *testing.T, r release) *daemon {
 		release:   r,
 		path:      strings.Join([]string{r.bin, machine.Out(""), os.Getenv("PATH"), "/usr/sbin"}, ":"),
 	}
-	if err := os.WriteFile(d.dir+"/config.toml", []byte(d.configuration()), 0o600); err != nil {
+	config := machine.Containerd(d.config, d.dir, "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime")
+	if err := os.WriteFile(d.dir+"/config.toml", []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(d.bin+"/containerd", "--config", d.dir+"/config.toml")
@@ -108,20 +109,6 @@ func start(t *testing.T, r release) *daemon {
 	t.Cleanup(func() { d.close(t) })
 	d.awaitSocket(t)
 	return d
-}
-
-func (d *daemon) configuration() string {
-	text := fmt.Sprintf(`version = %d
-root = "%s/root"
-state = "%[2]s/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt"]
-[grpc]
-address = "%[3]s"
-`, d.config, d.dir, d.socket()) + machine.Containerd
-	if d.config == 3 {
-		text += fmt.Sprintf("[plugins.'io.containerd.shim.v1.manager']\nsocket_dir = %q\n", d.dir+"/s")
-	}
-	return text
 }
 
 func (d *daemon) socket() string { return d.dir + "/c" }

@@ -177,47 +177,18 @@ func (n *node) removeCgroups(t *testing.T) {
 	}
 }
 
-// configuration is containerd's. This machine may lack CAP_SYS_RESOURCE: scores of the OOM killer are then restricted, as in
-// containerd inside of a container.
+// configuration is containerd's, with a handler for each shim.
 func (n *node) configuration() string {
-	text := fmt.Sprintf(`version = %d
-root = "%s/root"
-state = "%[2]s/state"
-disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt"]
-[grpc]
-address = "%[3]s"
-`, n.config, n.dir, n.socket()) + machine.Containerd
-	if n.config == 2 {
-		return text + fmt.Sprintf(`[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "%s"
-restrict_oom_score_adj = true
-disable_apparmor = true
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "%s"
-conf_dir = "%s/cni"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes]
-runc.runtime_type = "io.containerd.runc.v2"
-wagi.runtime_type = "io.containerd.wagi.v1"
-runc.options.SystemdCgroup = false
-wagi.options.SystemdCgroup = false
-`, pauseImage, machine.Out("cni"), n.dir)
+	plugin := "io.containerd.grpc.v1.cri"
+	if n.config == 3 {
+		plugin = "io.containerd.cri.v1.runtime"
 	}
-	return text + fmt.Sprintf(`[plugins."io.containerd.shim.v1.manager"]
-socket_dir = "%s"
-[plugins."io.containerd.cri.v1.images".pinned_images]
-sandbox = "%s"
-[plugins."io.containerd.cri.v1.runtime"]
-restrict_oom_score_adj = true
-disable_apparmor = true
-[plugins."io.containerd.cri.v1.runtime".cni]
-bin_dirs = ["%s"]
-conf_dir = "%s/cni"
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes]
+	return machine.Containerd(n.config, n.dir) + machine.CRI(n.config, n.dir, pauseImage) + fmt.Sprintf(`[plugins."%s".containerd.runtimes]
 runc.runtime_type = "io.containerd.runc.v2"
 wagi.runtime_type = "io.containerd.wagi.v1"
 runc.options.SystemdCgroup = false
 wagi.options.SystemdCgroup = false
-`, n.sockets(), pauseImage, machine.Out("cni"), n.dir)
+`, plugin)
 }
 
 // network is the configuration of CNI: a bridge of this node, its addresses from a list of its own.

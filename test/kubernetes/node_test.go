@@ -195,32 +195,7 @@ func (n *node) addRuntime(t *testing.T) {
 
 // configuration is that of containerd, without the runtime wagi.
 func (n *node) configuration() string {
-	text := fmt.Sprintf(`version = %d
-root = "%s/root"
-state = "%[2]s/state"
-disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt"]
-[grpc]
-address = "%[3]s"
-`, n.config, n.dir, n.socket()) + machine.Containerd
-	if n.config == 2 {
-		return text + fmt.Sprintf(`[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "registry.example/native:1"
-restrict_oom_score_adj = true
-disable_apparmor = true
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "%s"
-conf_dir = "%s/cni"
-`, machine.Out("cni"), n.dir)
-	}
-	return text + fmt.Sprintf(`[plugins.'io.containerd.cri.v1.images'.pinned_images]
-sandbox = 'registry.example/native:1'
-[plugins.'io.containerd.cri.v1.runtime']
-restrict_oom_score_adj = true
-disable_apparmor = true
-[plugins.'io.containerd.cri.v1.runtime'.cni]
-bin_dirs = ['%s']
-conf_dir = '%s/cni'
-`, machine.Out("cni"), n.dir)
+	return machine.Containerd(n.config, n.dir) + machine.CRI(n.config, n.dir, "registry.example/native:1")
 }
 
 // startKubelet starts a kubelet that looks at volumes every other second and that frees no disk: the images come from nowhere else.

@@ -3,7 +3,6 @@
 package machine
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,15 +12,6 @@ import (
 // Patience bounds every wait: for a command, an answer, the end of a process. What is waited for takes some seconds at most,
 // and ten times that on a machine that has much else to do.
 const Patience = 3 * time.Minute
-
-// Containerd is the part of a containerd's configuration that lets its shims take their time: by default one that does not
-// answer within 2 s has no process, and one that is not cleared away within 5 s stays.
-var Containerd = fmt.Sprintf(`[timeouts]
-"io.containerd.timeout.shim.cleanup" = "%[1]s"
-"io.containerd.timeout.shim.load" = "%[1]s"
-"io.containerd.timeout.shim.shutdown" = "%[1]s"
-"io.containerd.timeout.task.state" = "%[1]s"
-`, Patience)
 
 // Out is the path of what make built, given from out/.
 func Out(name string) string {
