@@ -20,6 +20,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 
 	"containerd-shim-wagi-v1/cgi/guest"
+	"containerd-shim-wagi-v1/cgi/spelling"
 )
 
 // setters are the keys that a table may have. Each stores its value in *T.
@@ -219,6 +220,15 @@ func (v value) wantf(want string) error {
 	return v.errorf("key %q: want %s, not %s", v.key, want, describe(v.content))
 }
 
+// unknown is the error about a key that is none of the known ones.
+func (v value) unknown(known []string) error {
+	hint := ""
+	if similar := spelling.Nearest(v.key, slices.Values(known)); similar != "" {
+		hint = fmt.Sprintf("; did you mean %q?", similar)
+	}
+	return v.errorf("unknown key %.80q%s", v.key, hint)
+}
+
 func describe(content any) string {
 	switch c := content.(type) {
 	case string:
@@ -261,8 +271,7 @@ func decode[T any](v value, keys setters[T], t *T, l *Limits) error {
 		} else if set, ok := limitKeys[entry.key]; ok {
 			err = set(entry, l)
 		} else {
-			known := slices.AppendSeq(slices.Collect(maps.Keys(keys)), maps.Keys(limitKeys))
-			err = entry.errorf("unknown key %.80q%s", entry.key, nearest(entry.key, known))
+			err = entry.unknown(slices.AppendSeq(slices.Collect(maps.Keys(keys)), maps.Keys(limitKeys)))
 		}
 		if err != nil {
 			return err
@@ -507,40 +516,4 @@ func (v value) size(n *int64) error {
 	}
 	*n = size * unit
 	return nil
-}
-
-// nearest ends an error about key with the word of known that was probably meant, if there is one.
-func nearest(key string, known []string) string {
-	slices.Sort(known)
-	best, least := "", min(3, len(key)/2+1)
-	for _, word := range known {
-		if d := distance(key, word); d < least {
-			best, least = word, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// distance counts the letters to add, drop or replace to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -1,8 +1,11 @@
 package wat
 
 import (
+	"maps"
 	"slices"
 	"strings"
+
+	"containerd-shim-wagi-v1/cgi/spelling"
 )
 
 // maxDepth bounds how deep folded instructions may be nested.
@@ -104,7 +107,7 @@ func (b *body) opcode() (token, opcode) {
 	if ok {
 		return t, op
 	}
-	if similar := nearest(b.text(t), opcodes()); similar != "" {
+	if similar := spelling.Nearest(b.text(t), maps.Keys(opcodes())); similar != "" {
 		b.fail(t, "unknown instruction %s, is it %s?", excerpt(b.text(t)), similar)
 	}
 	b.fail(t, "unknown instruction %s", excerpt(b.text(t)))
