@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/containerd/containerd/v2/pkg/atomicfile"
 	"golang.org/x/sys/unix"
 )
 
@@ -202,20 +203,18 @@ func equal(one, other string) (bool, error) {
 
 // put gives a file its content at once: whoever reads it sees the old one or the new one.
 func put(file string, content []byte, mode os.FileMode) error {
-	dir := filepath.Dir(file)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	temporary, err := os.CreateTemp(dir, ".wagi-")
+	f, err := atomicfile.New(file, mode)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temporary.Name())
-	_, err = temporary.Write(content)
-	if err := errors.Join(err, temporary.Chmod(mode), temporary.Sync(), temporary.Close()); err != nil {
+	defer f.Cancel()
+	if _, err := f.Write(content); err != nil {
 		return err
 	}
-	return os.Rename(temporary.Name(), file)
+	return f.Close()
 }
 
 // shims are the processes of the node that run the shim, be it replaced since.
