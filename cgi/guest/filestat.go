@@ -119,12 +119,8 @@ func (g *guest) putFilestat(addr uint32, st sys.Stat_t) error {
 	if err != nil {
 		return err
 	}
-	clear(b)
-	binary.LittleEndian.PutUint64(b, st.Dev)
-	binary.LittleEndian.PutUint64(b[8:], st.Ino)
-	b[16] = filetype(st.Mode)
+	putStat(b, b[32:], st)
 	binary.LittleEndian.PutUint64(b[24:], st.Nlink)
-	putSizeAndTimes(b[32:], st)
 	return nil
 }
 
@@ -134,18 +130,19 @@ func (g *guest) putFilestatUnstable(addr uint32, st sys.Stat_t) error {
 	if err != nil {
 		return err
 	}
+	putStat(b, b[24:], st)
+	binary.LittleEndian.PutUint32(b[20:], uint32(st.Nlink))
+	return nil
+}
+
+// putStat writes what both forms have in common, the size and the times to the rest.
+func putStat(b, rest []byte, st sys.Stat_t) {
 	clear(b)
 	binary.LittleEndian.PutUint64(b, st.Dev)
 	binary.LittleEndian.PutUint64(b[8:], st.Ino)
 	b[16] = filetype(st.Mode)
-	binary.LittleEndian.PutUint32(b[20:], uint32(st.Nlink))
-	putSizeAndTimes(b[24:], st)
-	return nil
-}
-
-func putSizeAndTimes(b []byte, st sys.Stat_t) {
-	binary.LittleEndian.PutUint64(b, uint64(st.Size))
-	binary.LittleEndian.PutUint64(b[8:], uint64(st.Atim))
-	binary.LittleEndian.PutUint64(b[16:], uint64(st.Mtim))
-	binary.LittleEndian.PutUint64(b[24:], uint64(st.Ctim))
+	binary.LittleEndian.PutUint64(rest, uint64(st.Size))
+	binary.LittleEndian.PutUint64(rest[8:], uint64(st.Atim))
+	binary.LittleEndian.PutUint64(rest[16:], uint64(st.Mtim))
+	binary.LittleEndian.PutUint64(rest[24:], uint64(st.Ctim))
 }
