@@ -19,9 +19,6 @@ type Module struct {
 	// Binary is the module for the engine, without its custom sections.
 	Binary []byte
 
-	// Imports are those of the original, in its order.
-	Imports []Import
-
 	// Memory is the name under which Binary exports its memory, which it does even if the original did not; "" for no memory.
 	Memory   string
 	MinPages uint32 // of memory, each of 64 KiB, that a guest begins with
@@ -53,16 +50,10 @@ type Segment struct {
 	Bytes  []byte // alias the original module
 }
 
-// Import is something that a module needs from its host.
-type Import struct {
-	Kind         Kind
-	Module, Name string
-}
-
-// Kind is the kind of an import.
+// Kind is the kind of an import or an export.
 type Kind byte
 
-// The kinds of imports, as the binary format numbers them.
+// The kinds, as the binary format numbers them.
 const (
 	Function Kind = iota
 	Table

@@ -37,7 +37,6 @@ func TestModule(t *testing.T) {
 	}
 	got.Binary = nil
 	want := &Module{
-		Imports:    []Import{{Function, "a", "b"}},
 		Memory:     "wagi.memory",
 		MinPages:   2,
 		MaxPages:   5,

@@ -1,5 +1,7 @@
 package instrument
 
+import "fmt"
+
 func (m *module) readType(e *editor) {
 	const group = 0x4e
 	members := 1
@@ -38,8 +40,8 @@ func (m *module) readFunctionType(e *editor) {
 }
 
 func (m *module) readImport(e *editor) {
-	i := Import{Module: e.name(), Name: e.name(), Kind: Kind(e.byte())}
-	switch i.Kind {
+	from, name, kind := e.name(), e.name(), Kind(e.byte())
+	switch kind {
 	case Function:
 		if t := e.typeIndex(); e.err == nil {
 			m.imports = append(m.imports, m.signatures[t])
@@ -54,10 +56,12 @@ func (m *module) readImport(e *editor) {
 	case Tag:
 		m.readTag(e)
 	default:
-		e.fail("import %q.%q is of the unknown kind %d", i.Module, i.Name, i.Kind)
+		e.fail("import %q.%q is of the unknown kind %d", from, name, kind)
 		return
 	}
-	m.Imports = append(m.Imports, i)
+	if kind != Function && kind != Tag && m.shared == "" {
+		m.shared = fmt.Sprintf("%v %q.%q", kind, from, name)
+	}
 }
 
 func (m *module) readFunction(e *editor) {

@@ -63,6 +63,7 @@ type module struct {
 	signatures []signature              // of the types
 	imported   uint32                   // functions
 	imports    []signature              // of those
+	shared     string                   // the first memory, table or global that is imported, if any
 	functions  []function
 	codes      int
 	globals    []global

@@ -53,10 +53,8 @@ func (m *module) exportStart() {
 
 // unfit says why an instance could not be put back though no instruction stands in the way; "" if nothing does.
 func (m *module) unfit() string {
-	for _, i := range m.Imports {
-		if i.Kind != Function && i.Kind != Tag {
-			return fmt.Sprintf("imports the %v %q.%q", i.Kind, i.Module, i.Name)
-		}
+	if m.shared != "" {
+		return "imports the " + m.shared
 	}
 	for i, g := range m.globals {
 		if g.set && (g.kind < typeF64 || g.kind > typeI32) {
