@@ -59,7 +59,7 @@ func (x *exchange) logger() *log.Entry {
 	fields := log.Fields{"request": x.id}
 	if x.route != nil {
 		fields["route"] = x.route.text
-		fields["module"] = x.route.module.Module.Module
+		fields["module"] = x.route.module.name()
 	}
 	return log.G(x.r.Context()).WithFields(fields)
 }
@@ -238,7 +238,7 @@ func (x *exchange) call(life *lifetime, out *response) (redirect string, err err
 	if err != nil {
 		return "", err
 	}
-	args := x.arguments()
+	args := x.route.module.arguments(x.target)
 	if x.g.config.Start != nil {
 		x.g.config.Start(args, env)
 	}

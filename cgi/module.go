@@ -50,10 +50,13 @@ func newModule(cfg *Config, configured Module) (*module, error) {
 	return m, m.setEnvironment(cfg.Env)
 }
 
+// name is the module's file or reference, as it is configured.
+func (m *module) name() string { return m.Module.Module }
+
 // guestConfig is how the module is compiled.
 func (m *module) guestConfig(cfg *Config) guest.Config {
 	config := guest.Config{
-		Name:         m.Module.Module,
+		Name:         m.name(),
 		Entrypoint:   m.Entrypoint,
 		Memory:       m.memory(),
 		Volumes:      m.Volumes,
@@ -77,10 +80,10 @@ func (m *module) guestConfig(cfg *Config) guest.Config {
 // inspect finds what is wrong with a module, as far as that is known without compiling it. A module in a registry is not looked at.
 func (m *module) inspect(cfg *Config) error {
 	m.mayRoute = true
-	if file, err := ModuleFile(m.Module.Module); err != nil || file == "" {
+	if file, err := ModuleFile(m.name()); err != nil || file == "" {
 		return err
 	}
-	binary, err := cfg.readModule(context.Background(), m.Module.Module)
+	binary, err := cfg.readModule(context.Background(), m.name())
 	if err != nil {
 		return err
 	}
@@ -91,7 +94,7 @@ func (m *module) inspect(cfg *Config) error {
 
 // load compiles the module with c and asks it for its routes.
 func (m *module) load(ctx context.Context, c *compiler, cfg *Config) (err error) {
-	m.code, err = c.compile(ctx, func() ([]byte, error) { return cfg.readModule(ctx, m.Module.Module) }, m.guestConfig(cfg))
+	m.code, err = c.compile(ctx, func() ([]byte, error) { return cfg.readModule(ctx, m.name()) }, m.guestConfig(cfg))
 	if err == nil {
 		m.dynamic, err = m.findRoutes(ctx)
 	}

@@ -59,7 +59,7 @@ func (x *exchange) record(duration time.Duration, err error) *Record {
 		Begun: x.begun, Duration: duration, Guest: x.guest, Err: err,
 	}
 	if x.route != nil {
-		r.Route, r.Module = x.route.text, x.route.module.Module.Module
+		r.Route, r.Module = x.route.text, x.route.module.name()
 	}
 	if x.method == http.MethodHead {
 		r.Bytes = 0

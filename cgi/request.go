@@ -304,10 +304,6 @@ func remoteHost(addr string) string {
 }
 
 // arguments is a script's command line: the raw path and the pieces of the raw query, or the module's template filled in.
-func (x *exchange) arguments() []string {
-	return x.route.module.arguments(x.target)
-}
-
 func (m *module) arguments(t target) []string {
 	if m.Argv != nil {
 		filled := strings.ReplaceAll(*m.Argv, "${SCRIPT_NAME}", t.path)

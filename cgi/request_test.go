@@ -164,7 +164,7 @@ func FuzzRequest(f *testing.F) {
 			return
 		}
 		checkEnvironment(t, env)
-		for _, arg := range x.arguments() {
+		for _, arg := range x.route.module.arguments(x.target) {
 			if strings.Contains(arg, "\x00") {
 				t.Errorf("argument %q", arg)
 			}

@@ -46,7 +46,7 @@ func newRoute(text, entrypoint string, m *module) *route {
 }
 
 func (r *route) public() Route {
-	return Route{Route: r.text, Module: r.module.Module.Module, Entrypoint: r.entrypoint, Position: r.module.Position}
+	return Route{Route: r.text, Module: r.module.name(), Entrypoint: r.entrypoint, Position: r.module.Position}
 }
 
 // match says whether the route serves a raw path and what of it is PATH_INFO, still encoded.
@@ -92,7 +92,7 @@ func (m *module) findRoutes(ctx context.Context) ([]*route, error) {
 	defer cancel()
 	var out bytes.Buffer
 	diagnostics := newStderr(func() *log.Entry {
-		return log.G(ctx).WithFields(log.Fields{"route": m.Route, "module": m.Module.Module})
+		return log.G(ctx).WithFields(log.Fields{"route": m.Route, "module": m.name()})
 	}, m.own.stderrFile)
 	defer diagnostics.close()
 	err := m.code.Run(ctx, &guest.Call{
