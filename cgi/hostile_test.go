@@ -82,8 +82,8 @@ func hostiles(t testing.TB) []hostile {
 
 var directive = regexp.MustCompile(`(?m)^;; (client|want): (.*)$`)
 
-// startHostile serves each hostile guest under its name, and behave.wat at /quick and, as another module, at /busy. All guests share the directory volume below
-// dir, in which symlinks lead to the directory outside beside it.
+// startHostile serves each hostile guest under its name, and behave.wat at /quick and, as another module, at /busy. All guests share
+// the directory volume below dir, in which symlinks lead to the directory outside beside it.
 func startHostile(t testing.TB, guests []hostile) (server *httptest.Server, dir string) {
 	dir = t.TempDir()
 	outside := filepath.Join(dir, "outside")

@@ -55,7 +55,7 @@ func TestLifetime(t *testing.T) {
 func TestLifetimeErr(t *testing.T) {
 	l := &lifetime{request: t.Context(), begun: time.Now(), timeout: time.Hour}
 	if err := l.Err(); err != nil {
-		t.Errorf("at the begin Err is %v", err)
+		t.Errorf("at the beginning Err is %v", err)
 	}
 	l.begun = l.begun.Add(-time.Hour)
 	if err := l.Err(); err != context.Canceled || l.awaited.Load() != nil {

@@ -51,8 +51,9 @@ func (r *Reloader) Wait(ctx context.Context) error {
 	return nil
 }
 
-// Reload replaces the gateway by one of cfg, once its modules are ready, and logs what has changed. Modules of equal content are not compiled again if
-// their guests may do the same. After an error the gateway is what it was; it is [http.ErrServerClosed] after Close.
+// Reload replaces the gateway by one of cfg, once its modules are ready, and logs what has changed. Modules of equal content
+// are not compiled again if their guests may do the same. After an error the gateway is what it was; it is [http.ErrServerClosed]
+// after Close.
 func (r *Reloader) Reload(ctx context.Context, cfg Config) error {
 	r.reloading.Lock()
 	defer r.reloading.Unlock()

@@ -65,8 +65,9 @@ func ignored[T any](v value, _ *T) error {
 	return nil
 }
 
-// LoadConfig reads a modules.toml. A file that is called .wasm or .wat is a module itself, which serves all paths. Errors begin with FILE:LINE:COLUMN and name the key.
-// The file must be a regular one of at most 1 MiB. LoadConfig does not look at the files that the configuration names: [New] does.
+// LoadConfig reads a modules.toml. A file that is called .wasm or .wat is a module itself, which serves all paths. Errors begin with
+// FILE:LINE:COLUMN and name the key. The file must be a regular one of at most 1 MiB. LoadConfig does not
+// look at the files that the configuration names: [New] does.
 func LoadConfig(file string) (*Config, error) {
 	if extension := filepath.Ext(file); extension == ".wasm" || extension == ".wat" {
 		return &Config{File: file, Modules: []Module{{Route: wildcard, Module: file, Position: file}}}, nil

@@ -95,7 +95,7 @@ type Module struct {
 	elements     uint64   // that tables begin with
 	tableBudget  string   // exported global of how many more they may have; empty: they do not grow
 
-	resumption *resumption // nil: guests begin at the begin
+	resumption *resumption // nil: guests start at the beginning
 
 	missing  []atomic.Bool // the volume was missing, which has been logged
 	outbound *outbound     // nil: no host is allowed

@@ -32,7 +32,7 @@ type instance struct {
 	stack      *stack       // of function
 	runs       int
 
-	runner   api.Module            // nil: guests begin at the begin
+	runner   api.Module            // nil: guests start at the beginning
 	snapshot experimental.Snapshot // the stack at the resume point; nil: it has not been there
 }
 

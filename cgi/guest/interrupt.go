@@ -57,7 +57,7 @@ type meter struct {
 	thread time.Duration // threadTime then, with a limit
 	used   time.Duration // for computing, before that
 	cpu    time.Duration // used of it as CPU time, with a limit
-	begun  time.Duration // used at the begin of the slice
+	begun  time.Duration // used at the beginning of the slice
 	work   int           // in system calls since the last look at the clock
 	waited bool          // the guest may have waited in the system call that it is in
 }
@@ -136,7 +136,7 @@ func (m *meter) yield(ctx context.Context) {
 	}
 }
 
-// enter and leave are the begin and the end of a system call.
+// enter and leave are the beginning and the end of a system call.
 func (m *meter) enter() {
 	m.turn.enter()
 }

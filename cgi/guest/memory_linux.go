@@ -88,7 +88,7 @@ func (i *image) close() {
 type memory struct {
 	image     *image
 	reserved  []byte
-	writable  uint64 // bytes, from the begin; no less than any guest has had
+	writable  uint64 // bytes, from the beginning; no less than any guest has had
 	size      uint64 // bytes that the guest has
 	least     uint64 // bytes that a guest begins with
 	shrinking bool
@@ -113,7 +113,7 @@ func newMemory(i *image, limit uint64) (*memory, error) {
 	return m, nil
 }
 
-// mapImage puts the image at the begin.
+// mapImage puts the image at the beginning.
 func (m *memory) mapImage() error {
 	if m.image.file == nil {
 		return nil

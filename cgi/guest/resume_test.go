@@ -335,7 +335,7 @@ func TestResumeStartEnds(t *testing.T) {
 	}
 }
 
-// A function other than the entrypoint begins at the begin, and initializers come before the resume point.
+// A function other than the entrypoint starts at the beginning, and initializers come before the resume point.
 func TestResumeOther(t *testing.T) {
 	m, err := compileText(t, `(module
 		(import "wagi" "resume" (func $resume))

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// hurried is the begin of a module whose guests meet the turns each in another way.
+// hurried is the beginning of a module whose guests meet the turns each in another way.
 const hurried = `(module
 	(import "wasi_snapshot_preview1" "random_get" (func $random_get (param i32 i32) (result i32)))
 	(import "wasi_snapshot_preview1" "poll_oneoff" (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
