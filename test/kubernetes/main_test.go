@@ -10,5 +10,5 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(machine.Main(m))
+	os.Exit(machine.Main(m, "/run/containerd/s/*"))
 }
