@@ -15,12 +15,12 @@ const (
 	settleDelay = time.Second
 )
 
-// settle is called settleDelay after modules have been loaded. It gives back the memory that this took, and chooses GOGC by what is
+// settleHeap is called settleDelay after modules have been loaded. It gives back the memory that this took, and chooses GOGC by what is
 // left, unless the environment has one. The gateway's own heap is some megabytes, which short-lived requests fill many times a second
 // with Go's default. A large heap keeps the default. Near GOMEMLIMIT Go collects more often by itself.
 //
 // Where Go has not collected yet, the heap is under 4 MiB, and the lists of the first collection take more than it would give back.
-func settle() {
+func settleHeap() {
 	if liveHeap() > 0 {
 		debug.FreeOSMemory()
 	}

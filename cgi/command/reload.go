@@ -16,7 +16,7 @@ func (o *serveOptions) keepUp(ctx context.Context, gateway *cgi.Reloader, watch 
 		if err := o.reload(ctx, gateway, watch); err != nil && ctx.Err() == nil {
 			log.G(ctx).WithError(err).Error("configuration not reloaded, the old one goes on")
 		}
-		settle()
+		settleHeap()
 	}
 }
 

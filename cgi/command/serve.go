@@ -169,7 +169,7 @@ func (o *serveOptions) attend(ctx context.Context, stdout io.Writer, s *server, 
 			}
 			quiet = time.After(settleDelay)
 		case <-quiet:
-			settle()
+			settleHeap()
 		case err := <-served:
 			return fmt.Errorf("serve: %w", errors.Join(err, s.http.Close()))
 		case <-signals:
