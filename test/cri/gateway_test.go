@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -367,7 +368,7 @@ func testCommand(t *testing.T, h host) {
 	if s := c.ended(t); s.ExitCode != 0 {
 		t.Errorf("status %v", s)
 	}
-	if got := c.log(t); !strings.Contains(got, "\nOWN=of the container\n") {
+	if got := c.log(t); !slices.Contains(strings.Split(got, "\n"), "OWN=of the container") {
 		t.Errorf("log %q", got)
 	}
 }
