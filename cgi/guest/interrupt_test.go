@@ -27,6 +27,9 @@ func TestStopSoon(t *testing.T) {
 		(func (export "loop") (loop $again (br $again)))
 		(func (export "fib") (drop (call $fib (i32.const 60))))
 		(func $tail (export "tail") (return_call $tail))
+		(memory 4096)
+		(func (export "fill") (loop (memory.fill (i32.const 0) (i32.const 1) (i32.const 0x10000000)) (br 0)))
+		(func (export "copy") (loop (memory.copy (i32.const 1) (i32.const 0) (i32.const 0xfffffff)) (br 0)))
 		(func (export "indirect") (call $indirect)))`, Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +45,7 @@ func TestStopSoon(t *testing.T) {
 		if n == 1 {
 			continue
 		}
-		for _, entrypoint := range []string{"loop", "fib", "tail", "indirect"} {
+		for _, entrypoint := range []string{"loop", "fib", "tail", "indirect", "fill", "copy"} {
 			if took := medianStop(t, m, entrypoint); took > 10*time.Millisecond {
 				t.Errorf("%s beside %d others stopped after %v", entrypoint, n, took)
 			}

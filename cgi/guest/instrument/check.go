@@ -11,18 +11,17 @@ import (
 //   - a loop pays for the longest path through it, at its head;
 //   - a function pays for itself, at its entry, if calls can lead from it to itself or the path through it is long;
 //     for a shorter one the caller pays;
-//   - a bulk instruction pays for the size that it is given.
+//   - a bulk instruction pays for the size that it is given, and a large one is done in pieces.
 //
 // Deep recursion takes stack faster than time. So a function with a check pays there for its frame too, and for those of
 // functions without that it calls: between two interrupts not much more than stackPerFill is taken. A try_table, for which
 // the engine copies the whole stack, calls the interrupt itself.
 //
-// Two things have no bound but the size of the module: a path without loops, of up to longPath instructions for each
-// one in the function, and bulk instructions without a loop around them; 32 of 4 GiB each overflow the counter.
+// One thing has no bound but the size of the module: a path without loops, of up to longPath instructions for each one in the
+// function.
 const (
 	fill         = 1 << 20 // of the counter
 	perUnit      = 8       // instructions that a unit of the counter pays for
-	perUnitShift = 6       // a unit pays for 1<<perUnitShift bytes or elements of a bulk instruction
 	longPath     = 1024    // instructions that a caller pays for at most
 	indirectPath = 128     // the same for a function whose address is taken, as an indirect call does not know the path
 	hostCall     = 16      // instructions that are as much work as a call of the host
@@ -53,10 +52,10 @@ func (m *module) addChecks() error {
 	if code := m.sections[sectionCode]; code != nil {
 		code.items = slices.Grow(code.items, size)
 		for _, body := range bodies {
-			code.items = appendUint(code.items, uint32(len(body)))
-			code.items = append(code.items, body...)
+			code.items = appendBody(code.items, body)
 		}
 	}
+	m.addPieces()
 	return nil
 }
 
@@ -118,15 +117,17 @@ func setPrice(code []byte, price int32) {
 	code[priceSize-1] &= 0x7f
 }
 
-// appendSizeCharge appends code that takes the price of the size on top of the stack, which stays there.
-// Whether that was too much is for the next check to see.
+// appendSizeCharge appends code that takes the price of the size on top of the stack, which stays there, and says whether that
+// was too much.
 func (m *module) appendSizeCharge(code []byte, local uint32) []byte {
 	counter := uint32(len(m.globals))
 	code = appendUint(append(code, opLocalTee), local)
 	code = appendUint(append(code, opGlobalGet), counter)
 	code = appendUint(append(code, opLocalGet), local)
-	code = append(code, opI32Const, perUnitShift, opI32ShrU, opI32Sub)
-	return appendUint(append(code, opGlobalSet), counter)
+	code = append(code, opI32Const, sizeShift, opI32ShrU, opI32Sub)
+	code = appendUint(append(code, opGlobalSet), counter)
+	code = appendUint(append(code, opGlobalGet), counter)
+	return append(code, opI32Const, 0, opI32LtS)
 }
 
 // appendTableBudget appends code that takes the size on top of the stack, which is in the local too, from the budget of

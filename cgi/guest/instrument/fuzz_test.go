@@ -45,6 +45,7 @@ func FuzzCode(f *testing.F) {
 			f.Add(append([]byte{opUnreachable, opcode}, immediates...))
 		}
 	}
+	f.Add([]byte{opUnreachable, prefixMisc, 0x8a, 0, 0, 0}) // memory.copy, longer than the engine takes it where it can be reached
 	ctx := context.Background()
 	e := gatewayEngine(ctx)
 	f.Fuzz(func(t *testing.T, code []byte) {

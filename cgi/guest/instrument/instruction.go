@@ -31,6 +31,7 @@ const (
 	opGlobalSet          = 0x24
 	opTableSet           = 0x26
 	opI32Load            = 0x28
+	opI32Load8U          = 0x2d
 	opI32Store           = 0x36
 	opI64Store32         = 0x3e
 	opMemorySize         = 0x3f
@@ -42,6 +43,8 @@ const (
 	opI32Eqz             = 0x45
 	opI32Ne              = 0x47
 	opI32LtS             = 0x48
+	opI32LtU             = 0x49
+	opI32GtU             = 0x4b
 	opI32LeU             = 0x4d
 	opI64Eqz             = 0x50
 	opI32Clz             = 0x67

@@ -74,6 +74,7 @@ type module struct {
 	dataCount  *uint32
 	start      *uint32 // the start function, in the original's numbers
 	grows      bool    // tables
+	bulks      []bulk  // that are done in pieces, each once
 
 	shares  float64 // of the limits of the engine's work
 	largest int     // number of blocks of a function
@@ -193,6 +194,22 @@ func (m *module) add(id byte, item []byte) {
 	}
 	m.sections[id].count++
 	m.sections[id].items = append(m.sections[id].items, item...)
+}
+
+// added is the index, in the rewritten module, of the i-th function of ours behind the original ones.
+func (m *module) added(i int) uint32 {
+	return m.shifted(m.imported+uint32(len(m.functions))) + uint32(i)
+}
+
+// addFunction adds a function of ours.
+func (m *module) addFunction(kind uint32, body []byte) {
+	m.add(sectionFunction, appendUint(nil, kind))
+	m.add(sectionCode, appendBody(nil, body))
+}
+
+// appendBody appends an item of the code section.
+func appendBody(b, body []byte) []byte {
+	return append(appendUint(b, uint32(len(body))), body...)
 }
 
 // encode is the module in the binary format.

@@ -45,10 +45,9 @@ func (m *module) exportStart() {
 	}
 	code := appendUint([]byte{0, opCall}, m.shifted(*m.start)) // no locals
 	code = append(code, opEnd)
-	m.add(sectionFunction, appendUint(nil, uint32(len(m.signatures)))) // the type of the interrupt
-	m.add(sectionCode, append(appendUint(nil, uint32(len(code))), code...))
+	m.addFunction(uint32(len(m.signatures)), code) // the type of the interrupt
 	m.sections[sectionStart] = nil
-	m.Start = m.export("wagi.start", Function, m.shifted(m.imported+uint32(len(m.functions))))
+	m.Start = m.export("wagi.start", Function, m.added(len(m.bulks)))
 }
 
 // unfit says why an instance could not be put back though no instruction stands in the way; "" if nothing does.

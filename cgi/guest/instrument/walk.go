@@ -116,12 +116,7 @@ func (w *walk) rewrite(i instruction) {
 		w.out = appendUint(append(w.out, byte(i.op)), w.shifted(i.index))
 		w.drop()
 	case opMemoryCopy, opMemoryFill, opMemoryInit, opTableCopy, opTableFill, opTableInit, opTableGrow:
-		w.bulk = true
-		w.copy(i.at)
-		w.out = w.appendSizeCharge(w.out, w.size)
-		if i.op == opTableGrow {
-			w.out = w.appendTableBudget(w.out, w.size)
-		}
+		w.appendBulk(i)
 	case opTryTable:
 		w.copy(i.at)
 		w.out = appendUint(append(w.out, opCall), w.imported)

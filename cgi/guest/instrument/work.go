@@ -260,6 +260,9 @@ func (k *work) plain(w *walk, i *instruction, s *signature) {
 		if op == opCallIndirect || op == opCallRef {
 			k.height--
 		}
+	case opMemoryCopy, opMemoryFill, opMemoryInit, opTableCopy, opTableFill, opTableInit, opTableGrow:
+		k.bulk()
+		k.height += grows(op)
 	case opLocalGet, opLocalSet, opLocalTee:
 		k.touch(w, i.index)
 		k.height += grows(op)
@@ -275,6 +278,17 @@ func (k *work) plain(w *walk, i *instruction, s *signature) {
 			k.shifts++
 		}
 	}
+}
+
+// bulk counts the check of a bulk instruction: an if with a call in it.
+func (k *work) bulk() {
+	const operands = 3
+	k.height++
+	k.open(&instruction{op: opIf, kind: emptyType}, &signature{}, false)
+	k.calls++
+	k.passed += operands
+	k.otherwise(false)
+	k.close(false)
 }
 
 // branch counts a way to the end of a nest, or to its head.

@@ -52,6 +52,12 @@ var costly = map[string]struct {
 	"globals and calls": {4000, 4000, "too many calls for the module's mutable globals", func(n, m int) string {
 		return strings.Repeat("(global (mut i32) (i32.const 0))", m) + "(func $f) (func " + strings.Repeat("call $f ", n) + ")"
 	}},
+	"globals and fills": {4000, 4000, "too many calls for the module's mutable globals", func(n, m int) string {
+		return "(memory 1)" + strings.Repeat("(global (mut i32) (i32.const 0))", m) + "(func " + strings.Repeat("(memory.fill (i32.const 0) (i32.const 0) (i32.const 0))", n) + ")"
+	}},
+	"values, then fills": {4000, 4000, "too many values held over branches", func(n, m int) string {
+		return "(memory 1) (func (result i32) " + repeat(m, "(i32.load (i32.const %d))", m) + strings.Repeat("(memory.fill (i32.const 0) (i32.const 0) (i32.const 0))", n) + strings.Repeat("i32.add ", m-1) + ")"
+	}},
 	"branches out of tries": {1000, 1000, "too many branches out of its try_tables", func(n, m int) string {
 		return "(func " + locals(1) + strings.Repeat("block try_table (catch_all 0) ", m) + strings.Repeat(fmt.Sprintf("local.get 0 br_if %d ", 2*m), n) + strings.Repeat("end end ", m) + ")"
 	}},
