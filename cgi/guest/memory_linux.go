@@ -194,11 +194,10 @@ func (m *memory) reset() error {
 			return err
 		}
 		for _, r := range m.runs[:n] {
-			kept += r.end - r.start
+			if kept += r.end - r.start; kept > maxKept { // a run may be all of the memory
+				return unix.Madvise(used, unix.MADV_DONTNEED)
+			}
 			m.restore(used, r.start-base, r.end-base)
-		}
-		if kept > maxKept {
-			return unix.Madvise(used, unix.MADV_DONTNEED)
 		}
 		at = next
 	}
