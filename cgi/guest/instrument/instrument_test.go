@@ -92,6 +92,7 @@ func TestError(t *testing.T) {
 		"unknown opcode":     {string(moduleWith([]byte{0x06, opEnd})), "function 0: offset 0x47: unknown instruction 0x6"},
 		"unknown misc":       {string(moduleWith([]byte{prefixMisc, 0x12, opEnd})), "function 0: offset 0x48: unknown instruction 0xfc 0x12"},
 		"counter out of it":  {string(moduleWith([]byte{opGlobalGet, 1, 0x1a, opEnd})), "function 0: offset 0x48: global 1 of 1"},
+		"local out of it":    {string(moduleWith([]byte{opLocalGet, 1, opDrop, opEnd})), "function 0: offset 0x48: local 1 of 1"},
 		"branch out of code": {string(moduleWith([]byte{opBr, 1, opEnd})), "function 0: offset 0x48: branch out of more than 1 blocks"},
 		"locals":             {magic + "\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x0a\x08\x01\x06\x01\xd1\x86\x03\x7f\x0b", "function 0: offset 0x1b: too many locals: 50001, of 50000 at most"},
 		"wide type":          {magic + "\x01\xee\x07\x01\x60\xe9\x07" + strings.Repeat("\x7f", 1001) + "\x00", "type section: offset 0x3f9: type 0 has 1001 parameters and 0 results, of 1000 at most"},

@@ -117,6 +117,10 @@ func (w *walk) rewrite(i instruction) {
 		w.drop()
 	case opMemoryCopy, opMemoryFill, opMemoryInit, opTableCopy, opTableFill, opTableInit, opTableGrow:
 		w.appendBulk(i)
+	case opLocalGet, opLocalSet, opLocalTee:
+		if i.index >= w.size { // the next one is ours
+			w.fail("local %d of %d", i.index, w.size)
+		}
 	case opTryTable:
 		w.copy(i.at)
 		w.out = appendUint(append(w.out, opCall), w.imported)
