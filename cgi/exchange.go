@@ -77,8 +77,11 @@ func (x *exchange) answer() error {
 
 // serve sends the response, or returns why there is none.
 func (x *exchange) serve() error {
-	if !ValidHost(x.r.Host) {
+	switch {
+	case !ValidHost(x.r.Host):
 		return errHost
+	case x.method == http.MethodConnect: // RFC 9110 §9.3.6: it is for proxies, and a success would open a tunnel
+		return errConnect
 	}
 	for ; x.redirects <= maxRedirects; x.redirects++ {
 		if x.serveAdmin() {
@@ -105,19 +108,17 @@ func (x *exchange) serve() error {
 	return errRedirectDepth
 }
 
-// serveUnrouted answers what is for no script. The methods are those that the gateway gives to scripts, which may know more or less.
+// serveUnrouted answers what is for no script: OPTIONS * is for the server, RFC 9110 §9.3.7. The methods are those that the gateway
+// gives to scripts, which may know more or less.
 func (x *exchange) serveUnrouted() error {
-	switch {
-	case x.method == http.MethodConnect: // RFC 9110 §9.3.6: it is for proxies
-		return errConnect
-	case x.method == http.MethodOptions && x.target.path == "*": // RFC 9110 §9.3.7
-		x.announceLast()
-		x.w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
-		x.status = http.StatusNoContent
-		x.w.WriteHeader(x.status)
-		return nil
+	if x.method != http.MethodOptions || x.target.path != "*" {
+		return errNoRoute
 	}
-	return errNoRoute
+	x.announceLast()
+	x.w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+	x.status = http.StatusNoContent
+	x.w.WriteHeader(x.status)
+	return nil
 }
 
 // awaitRoute waits until the route's module is ready. Then the module's own routes are known, and another may match.

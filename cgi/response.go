@@ -262,6 +262,7 @@ func (o *response) scan() (end int, ok bool) {
 
 func (o *response) addBody(p []byte) error {
 	if !o.head.bodyAllowed() {
+		o.late = o.head.redirect == "" && !o.sent()
 		return nil
 	}
 	if !o.sent() {

@@ -2,9 +2,12 @@ package cgi
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -134,6 +137,35 @@ func TestResponseExpires(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A head leaves though the script goes on, also that of a response that has no body.
+func TestHeadLeavesEarly(t *testing.T) {
+	for _, head := range []string{"Status: 200\n\n", "Status: 204\n\n", "Status: 304\n\n"} {
+		module := filepath.Join(t.TempDir(), "head.wat")
+		text := fmt.Sprintf(`(module
+			(import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+			(import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+			(memory (export "memory") 1)
+			(data (i32.const 0) "\10\00\00\00\%02x\00\00\00" "\80\00\00\00\01\00\00\00" %q)
+			(func (export "_start")
+				(drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 64)))
+				(drop (call $read (i32.const 0) (i32.const 8) (i32.const 1) (i32.const 64)))))`, len(head), head)
+		if err := os.WriteFile(module, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		server := startServer(t, Config{Modules: []Module{{Route: "/", Module: module}}})
+		body, input := io.Pipe()
+		response, err := sendBy(deadline(t), http.DefaultClient, server.URL, body, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := "Status: " + strconv.Itoa(response.StatusCode) + "\n\n"; got != head {
+			t.Errorf("got %q, want %q", got, head)
+		}
+		input.Close()
+		response.Body.Close()
 	}
 }
 
