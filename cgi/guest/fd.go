@@ -203,8 +203,11 @@ func (g *guest) piece(d *descriptor, b []byte, each func(b []byte) (int, error))
 		return n, err
 	}
 	g.meter.pause()
-	n, err = each(b)
-	g.meter.resume()
+	if n, err = each(b); d.reader != nil && n >= transfer {
+		g.meter.restart()
+	} else {
+		g.meter.resume()
+	}
 	return n, err
 }
 

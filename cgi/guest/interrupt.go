@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	blocked = 100 * time.Microsecond // a read or write that takes longer has waited for the client
-	longest = 10 * slice             // CPU time that a guest is charged with at a time
+	blocked  = 100 * time.Microsecond // a read or write that takes longer has waited for the client
+	transfer = 16 << 10               // bytes of input, which are as much work for any server: they are not the guest's
+	longest  = 10 * slice             // CPU time that a guest is charged with at a time
 
 	// lookAfter is how much work in system calls, in about so many ns, may pass between two looks at the clock.
 	lookAfter    = 1 << 14
