@@ -97,7 +97,7 @@ const (
 	bulkSize
 )
 
-// inPieces is the body of the function for an instruction. Pieces go from the end to the begin, so that the first one is out of
+// inPieces is the body of the function for an instruction. Pieces go from the end to the beginning, so that the first one is out of
 // bounds if any is; but those of a copy to a lower address, which may overlap, go to the end. Where the addresses overflow
 // the whole instruction is to say so.
 //
