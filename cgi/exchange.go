@@ -164,7 +164,7 @@ func (x *exchange) run() (redirect string, err error) {
 	m := x.route.module
 	life := &lifetime{request: x.r.Context(), begun: x.begun, timeout: m.Timeout, watches: x.r.ProtoMajor == 1, body: x.incoming}
 	defer life.close()
-	out := &response{w: x.w, life: life, limit: m.MaxOutput, incoming: x.incoming, reads: x.r.ContentLength != 0}
+	out := &response{w: x.w, life: life, work: &x.work, limit: m.MaxOutput, incoming: x.incoming, reads: x.r.ContentLength != 0}
 	defer out.release()
 
 	if err := x.openBody(life, out); err != nil {
@@ -194,7 +194,7 @@ func (x *exchange) cause(life *lifetime, err error) error {
 	return errEnded
 }
 
-var noBody = &body{Reader: http.NoBody}
+var noBody = &body{}
 
 // openBody prepares the body for the first script; those of local redirects have none.
 func (x *exchange) openBody(life *lifetime, out *response) (err error) {
@@ -249,7 +249,7 @@ func (x *exchange) call(life *lifetime, out *response) (redirect string, err err
 		Entrypoint: x.route.entrypoint,
 		Args:       args,
 		Env:        env,
-		Stdin:      x.body,
+		Stdin:      x.body.Reader,
 		Stdout:     out,
 		Stderr:     diagnostics,
 		GoOn:       out.goOn,

@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/http/httpguts"
+
+	"containerd-shim-wagi-v1/cgi/guest"
 )
 
 const (
@@ -181,6 +183,7 @@ const departTime = time.Second
 type response struct {
 	w        http.ResponseWriter
 	life     *lifetime // of the guest
+	work     *guest.Work
 	limit    int64     // bytes; negative: none
 	incoming *incoming // the request's body, as in exchange
 	reads    bool      // the guest may be reading from the client
@@ -201,7 +204,10 @@ type response struct {
 
 // Write takes what the guest prints. Once it fails the guest is being stopped.
 func (o *response) Write(p []byte) (int, error) {
-	o.mu.Lock()
+	if !o.mu.TryLock() {
+		o.work.Pause()
+		o.mu.Lock()
+	}
 	defer o.mu.Unlock()
 	if o.life.err() != nil {
 		return 0, context.Cause(o.life)
@@ -265,17 +271,17 @@ func (o *response) addBody(p []byte) error {
 		o.late = o.head.redirect == "" && !o.sent()
 		return nil
 	}
+	o.late = true
+	if !o.sent() && len(o.held)+len(p) <= holdBytes {
+		o.held = append(o.held, p...)
+		return nil
+	}
+	o.work.Pause()
 	if !o.sent() {
-		if len(o.held)+len(p) <= holdBytes {
-			o.held = append(o.held, p...)
-			o.late = true
-			return nil
-		}
 		if err := o.send(sending); err != nil {
 			return err
 		}
 	}
-	o.late = true
 	err := o.write(p)
 	o.phase.CompareAndSwap(sending, open) // so much is more than net/http holds back
 	return err

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/http/httpguts"
+
+	"containerd-shim-wagi-v1/cgi/guest"
 )
 
 // FuzzResponse prints anything, in pieces, as a guest would: the client must get a well-formed response, the same for all ways to cut it.
@@ -35,7 +37,7 @@ func printTo(t *testing.T, pieces ...string) []string {
 	life := &lifetime{request: context.Background()}
 	defer life.close()
 	w := httptest.NewRecorder()
-	out := &response{w: w, life: life, limit: -1}
+	out := &response{w: w, life: life, work: new(guest.Work), limit: -1}
 	for _, piece := range pieces {
 		if _, err := out.Write([]byte(piece)); err != nil {
 			out.abandon()
@@ -105,7 +107,7 @@ func TestResponseExpires(t *testing.T) {
 			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				life := &lifetime{request: r.Context()}
 				defer life.close()
-				out := &response{w: w, life: life, limit: -1}
+				out := &response{w: w, life: life, work: new(guest.Work), limit: -1}
 				defer out.release()
 				for _, step := range test.steps {
 					if err := step(out); err != nil {

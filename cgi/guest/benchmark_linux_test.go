@@ -32,6 +32,16 @@ func BenchmarkRun(b *testing.B) {
 		b.Run(name+"/fresh", func(b *testing.B) { benchmark(b, compileFile(b, file, Config{NoReuse: true}).Run) })
 		b.Run(name+"/recycled", func(b *testing.B) { benchmark(b, compileFile(b, file, Config{}).Run) })
 	}
+	gateway := compileFile(b, "testdata/hello.wasm", Config{})
+	b.Run("wat/gateway", func(b *testing.B) {
+		benchmark(b, func(ctx context.Context, call *Call) error {
+			var w Work
+			defer w.End()
+			gateway.Begin(ctx, &w)
+			call.Work, call.Stdin = &w, nil
+			return gateway.Run(ctx, call)
+		})
+	})
 	volumes := []Volume{{Guest: "/data", Host: b.TempDir()}}
 	b.Run("wat/volume", func(b *testing.B) { benchmark(b, compileFile(b, "testdata/hello.wasm", Config{Volumes: volumes}).Run) })
 }

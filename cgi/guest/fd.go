@@ -58,6 +58,7 @@ type descriptor struct {
 	volume  *volume       // nil for what is in none
 	path    string        // of the file or directory, in its volume
 	device  bool          // it is the directory /dev/wagi
+	waits   bool          // it is a stream that does not say itself when it waits
 	request *bytes.Reader // nil for all but /dev/wagi/request
 	flags   uint16
 }
@@ -172,8 +173,7 @@ func (g *guest) vectors(p params, d *descriptor, once bool, each func(b []byte) 
 			return total, err
 		}
 		for len(b) > 0 {
-			if total > 0 && g.ctx.Err() != nil {
-				g.meter.waited = true
+			if total > 0 && g.meter.waited && g.ctx.Err() != nil {
 				return total, nil
 			}
 			piece := b[:min(len(b), most)]
@@ -194,18 +194,21 @@ func (g *guest) vectors(p params, d *descriptor, once bool, each func(b []byte) 
 // piece calls each for a piece of a buffer. What the client is slow to send or to take, the guest waits for; all else is
 // its work.
 func (g *guest) piece(d *descriptor, b []byte, each func(b []byte) (int, error)) (n int, err error) {
-	if d.reader == noInput {
-		return each(b)
-	}
 	if d.file != nil || d == &g.streams[2] {
 		n, err = each(b)
 		g.worked(fileWork + n/bytesPerWork)
 		return n, err
 	}
-	g.meter.pause()
-	if n, err = each(b); d.reader != nil && n >= transfer {
+	if d.waits {
+		g.meter.pause()
+	}
+	n, err = each(b)
+	switch {
+	case !g.meter.waited:
+		g.worked(n / bytesPerWork)
+	case d.reader != nil && n >= transfer:
 		g.meter.restart()
-	} else {
+	default:
 		g.meter.resume()
 	}
 	return n, err
@@ -245,6 +248,7 @@ func (g *guest) fdWrite(p params) error {
 	n, err := g.vectors(p, d, false, d.writer.Write)
 	g.printed = d == &g.streams[1]
 	if err != nil {
+		g.meter.waited = true // who stops the guest by it has done so
 		return err
 	}
 	return g.putU32(p.u32(3), uint32(n))

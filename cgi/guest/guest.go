@@ -105,6 +105,7 @@ type Module struct {
 //
 // A guest that reads or writes a stream is blocked in the Reader or Writer, and there the end of the context does not
 // reach it: the caller makes Read or Write return, with any error, and then the guest stops.
+// The time that it waits there is not its own; with a Work, Stdout says by [Work.Pause] when that begins.
 // A stream that is a terminal (*os.File) is one to the guest too.
 type Call struct {
 	Entrypoint string   // exported function to call; default the module's

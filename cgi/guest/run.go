@@ -93,6 +93,7 @@ func (m *Module) newBareGuest(ctx context.Context, call *Call) *guest {
 		stderr = io.Discard
 	}
 	g.streams[0].reader, g.streams[1].writer, g.streams[2].writer = stdin, stdout, stderr
+	g.streams[0].waits, g.streams[1].waits = call.Stdin != nil, call.Stdout != nil && call.Work == nil
 	return g
 }
 

@@ -33,6 +33,13 @@ func (w *Work) beginGuest() {
 	}
 }
 
+// Pause is called by the guest's Stdout when it may have to wait, as for the client, before it returns.
+func (w *Work) Pause() {
+	if !w.meter.waited {
+		w.meter.pause()
+	}
+}
+
 // endGuest ends it.
 func (w *Work) endGuest() {
 	w.meter.pause()

@@ -1,0 +1,52 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+)
+
+// What a guest's Stdout waits for is not the guest's time, if Stdout says so.
+func TestPause(t *testing.T) {
+	const wait = 50 * time.Millisecond
+	m := compileFile(t, "testdata/hello.wasm", Config{})
+	for name, pauses := range map[string]bool{"waits": true, "works": false} {
+		t.Run(name, func(t *testing.T) {
+			var w Work
+			m.Begin(t.Context(), &w)
+			call := &Call{Work: &w, Stdout: writerFunc(func(b []byte) (int, error) {
+				if pauses {
+					w.Pause()
+				}
+				time.Sleep(wait)
+				return len(b), nil
+			})}
+			if err := m.Run(t.Context(), call); err != nil {
+				t.Fatal(err)
+			}
+			w.End()
+			if used := w.meter.used; pauses == (used >= wait) {
+				t.Errorf("used %v", used)
+			}
+		})
+	}
+}
+
+// A guest goes no further when a write has ended its context, whether that had to wait or not.
+func TestStopByWrite(t *testing.T) {
+	m := compileFile(t, "testdata/misbehave.wasm", Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	var w Work
+	m.Begin(ctx, &w)
+	defer w.End()
+	writes := 0
+	err := m.Run(ctx, &Call{Entrypoint: "write", Work: &w, Stdout: writerFunc(func([]byte) (int, error) {
+		writes++
+		cancel()
+		return 0, ctx.Err()
+	})})
+	if !errors.Is(err, context.Canceled) || writes != 1 {
+		t.Errorf("got %v after %d writes", err, writes)
+	}
+}
