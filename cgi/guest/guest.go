@@ -114,10 +114,11 @@ type Call struct {
 	Stdin      io.Reader
 	Stdout     io.Writer
 	Stderr     io.Writer
-	GoOn       func() // called when the guest has written to Stdout and goes on: by its next system call, or by computing for 0.1 to 1 ms
-	NoVolumes  bool   // the guest does not see the module's volumes
-	Memory     uint64 // set by Run: bytes of linear memory that the guest had in the end
-	Work       *Work  // of which the guest is a part; default one of its own
+	GoOn       func()        // called when the guest has written to Stdout and goes on: by its next system call, or by computing for 0.1 to 1 ms
+	NoVolumes  bool          // the guest does not see the module's volumes
+	Memory     uint64        // set by Run: bytes of linear memory that the guest had in the end
+	Took       time.Duration // set by Run: since the begin of the work
+	Work       *Work         // of which the guest is a part; default one of its own
 }
 
 // Inspect finds what is wrong with a binary module, as far as that shows without compiling it, and which functions it exports.
@@ -230,7 +231,7 @@ func (m *Module) Run(ctx context.Context, call *Call) error {
 	if err := m.check(entrypoint); err != nil {
 		return err
 	}
-	if ctx.Err() != nil {
+	if (call.Work == nil || call.Work.meter.waited) && ctx.Err() != nil { // else the work has just begun
 		return stopped(ctx)
 	}
 	if m.resumption != nil && entrypoint == m.config.Entrypoint {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -28,6 +29,7 @@ type guest struct {
 	overflow    bool           // the stack was longer
 	printed     bool           // to its standard output, in its last system call
 	meter       *meter
+	began       time.Duration // on the clock of now
 	work        *Work
 	http        httpSession
 
@@ -82,6 +84,7 @@ func (m *Module) newBareGuest(ctx context.Context, call *Call) *guest {
 	}
 	g.work.beginGuest()
 	g.meter = &g.work.meter
+	g.began = g.meter.since
 	stdin, stdout, stderr := call.Stdin, call.Stdout, call.Stderr
 	if stdin == nil {
 		stdin = noInput
@@ -159,6 +162,7 @@ func (g *guest) free() {
 // close ends what the guest has left open.
 func (g *guest) close() {
 	g.work.endGuest()
+	g.call.Took = g.meter.since - g.began
 	for _, d := range g.descriptors {
 		if d != nil {
 			d.close()

@@ -20,6 +20,7 @@ func (m *Module) Begin(ctx context.Context, w *Work) {
 		w.meter.oweTurn()
 		w.meter.yield(ctx)
 		w.meter.enter()
+		w.meter.waited = true
 	}
 }
 
@@ -27,6 +28,7 @@ func (m *Module) Begin(ctx context.Context, w *Work) {
 func (w *Work) beginGuest() {
 	m := &w.meter
 	m.leave()
+	m.waited = false
 	if m.limit > 0 {
 		m.count()
 		m.cpu = 0
@@ -46,14 +48,14 @@ func (w *Work) endGuest() {
 	w.meter.enter()
 }
 
-// End ends the work, if it was begun. It gives the turn back and notes what was computed.
+// End ends the work, if it was begun. It gives the turn back and notes what was computed, but for what came after the guest,
+// which is not worth a look at the clock.
 func (w *Work) End() {
 	if !w.begun {
 		return
 	}
 	w.begun = false
 	m := &w.meter
-	m.resume()
 	m.turns.release(&m.turn)
 	m.turn.lane.history.add(m.used)
 	m.turn.lane.running.Add(-1)

@@ -29,6 +29,9 @@ func TestPause(t *testing.T) {
 			if used := w.meter.used; pauses == (used >= wait) {
 				t.Errorf("used %v", used)
 			}
+			if call.Took < wait {
+				t.Errorf("took %v", call.Took)
+			}
 		})
 	}
 }
@@ -48,5 +51,21 @@ func TestStopByWrite(t *testing.T) {
 	})})
 	if !errors.Is(err, context.Canceled) || writes != 1 {
 		t.Errorf("got %v after %d writes", err, writes)
+	}
+}
+
+// A guest whose context has ended while its work waited for a turn does not run.
+func TestEndBeforeTurn(t *testing.T) {
+	m := compileFile(t, "testdata/misbehave.wasm", Config{})
+	m.turns = newTurns(1)
+	m.turns.take(t.Context(), &turn{lane: m.lane})
+	m.lane.history.mean.Store(int64(longest))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var w Work
+	m.Begin(ctx, &w)
+	defer w.End()
+	if err := m.Run(ctx, &Call{Entrypoint: "exit7", Work: &w}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
 	}
 }
