@@ -58,7 +58,7 @@ type meter struct {
 	thread time.Duration // threadTime then, with a limit
 	used   time.Duration // for computing, before that
 	cpu    time.Duration // used of it as CPU time, with a limit
-	begun  time.Duration // used at the beginning of the slice
+	until  time.Duration // used at the end of the slice
 	work   int           // in system calls since the last look at the clock
 	waited bool          // the guest may have waited in the system call that it is in
 }
@@ -122,17 +122,17 @@ func (m *meter) countTo(now time.Duration) {
 
 // oweTurn makes the guest wait for a turn before it goes on for long.
 func (m *meter) oweTurn() {
-	m.begun = m.used - slice
+	m.until = m.used
 }
 
 // yield waits for a turn if the guest needs one, behind the others that do.
 func (m *meter) yield(ctx context.Context) {
 	m.count()
 	m.work = 0
-	if m.used-m.begun >= slice {
+	if m.used >= m.until {
 		m.turns.release(&m.turn)
 		m.turns.take(ctx, &m.turn)
-		m.begun = m.used
+		m.until = m.used + slice
 		m.restart()
 	}
 }
@@ -150,7 +150,7 @@ func (m *meter) leave() {
 
 // due says whether it is time for a look at the clock, or for others to compute.
 func (m *meter) due() bool {
-	return m.work >= lookAfter || m.used-m.begun >= slice
+	return m.work >= lookAfter || m.used >= m.until
 }
 
 // interrupt is called by a guest that computes, each 0.1 to 1 ms. It does not return to one that is to stop.
@@ -174,8 +174,12 @@ func (g *guest) interrupt() {
 // it computed itself.
 func (g *guest) worked(ns int) {
 	if g.meter.work += ns; g.meter.due() {
-		g.meter.leave()
-		g.interrupt()
-		g.meter.enter()
+		g.interruptCall()
 	}
+}
+
+func (g *guest) interruptCall() {
+	g.meter.leave()
+	g.interrupt()
+	g.meter.enter()
 }

@@ -266,30 +266,35 @@ func (g *guest) putStrings(list []string, index, text uint32) error {
 	if err != nil {
 		return err
 	}
+	b, err := g.bytes(text, sizeOf(list))
+	if err != nil {
+		return err
+	}
 	for i, s := range list {
-		b, err := g.bytes(text, uint32(len(s)+1))
-		if err != nil {
-			return err
-		}
 		binary.LittleEndian.PutUint32(pointers[4*i:], text)
-		copy(b, s)
-		b[len(s)] = 0
-		text += uint32(len(b))
+		n := copy(b, s)
+		b[n] = 0
+		b, text = b[n+1:], text+uint32(n+1)
 		g.worked(stringWork)
 	}
 	return nil
 }
 
 func (g *guest) putSizes(list []string, count, size uint32) error {
-	n := len(list)
-	for _, s := range list {
-		n += len(s)
-	}
 	g.worked(len(list))
 	if err := g.putU32(count, uint32(len(list))); err != nil {
 		return err
 	}
-	return g.putU32(size, uint32(n))
+	return g.putU32(size, sizeOf(list))
+}
+
+// sizeOf is how many bytes the strings are, each ended by a zero.
+func sizeOf(list []string) uint32 {
+	n := len(list)
+	for _, s := range list {
+		n += len(s)
+	}
+	return uint32(n)
 }
 
 // procExit ends the guest: the panic unwinds its stack and is caught by the engine.

@@ -14,7 +14,7 @@ type Work struct {
 // else have a slice without. The caller ends the work, with which it waits for nothing.
 func (m *Module) Begin(ctx context.Context, w *Work) {
 	w.begun = true
-	w.meter = meter{turns: m.turns, turn: turn{lane: m.lane}, limit: m.config.CPU, start: now()}
+	w.meter = meter{turns: m.turns, turn: turn{lane: m.lane}, limit: m.config.CPU, until: slice, start: now()}
 	w.meter.restartAt(w.meter.start)
 	if m.turns.begin(m.lane, w.meter.start) {
 		w.meter.oweTurn()
