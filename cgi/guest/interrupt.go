@@ -155,7 +155,7 @@ func (m *meter) due() bool {
 
 // interrupt is called by a guest that computes, each 0.1 to 1 ms. It does not return to one that is to stop.
 func interrupt(ctx context.Context, _ []uint64) {
-	ctx.Value(guestKey{}).(*guest).interrupt()
+	guestOf(ctx).interrupt()
 }
 
 func (g *guest) interrupt() {

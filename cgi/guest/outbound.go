@@ -70,7 +70,7 @@ var httpFunctions = map[string]struct {
 
 // Call runs the function for the guest that ctx carries. A guest whose context ended during the call goes no further.
 func (f httpFunction) Call(ctx context.Context, instance api.Module, stack []uint64) {
-	g := ctx.Value(guestKey{}).(*guest)
+	g := guestOf(ctx)
 	err := error(httpMemoryNotFound)
 	if g.memory = instance.ExportedMemory("memory"); g.memory != nil {
 		g.beginCall()

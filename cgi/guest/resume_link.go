@@ -51,7 +51,7 @@ var crossings = map[string]crossing{
 
 // Call runs the function for the guest that ctx carries. It is called by the module between.
 func (c crossing) Call(ctx context.Context, _ api.Module, stack []uint64) {
-	g := ctx.Value(guestKey{}).(*guest)
+	g := guestOf(ctx)
 	module := g.instance.module
 	g.memory = module.Memory() // as isPoint reads a path
 	if c.arrives(g, stack) {
@@ -86,7 +86,7 @@ func (m *Module) hostModule(name string) string {
 
 // enter is the first that a guest calls: it puts the guest back to the resume point once there is a snapshot.
 func enter(ctx context.Context, _ []uint64) {
-	g := ctx.Value(guestKey{}).(*guest)
+	g := guestOf(ctx)
 	if s := g.instance.snapshot; s != nil {
 		s.Restore([]uint64{again})
 	}

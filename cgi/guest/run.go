@@ -62,6 +62,14 @@ func (c *engineContext) Value(key any) any {
 	return nil
 }
 
+// guestOf finds the guest whose system call has the context: the engine's, which may have wrapped it.
+func guestOf(ctx context.Context) *guest {
+	if c, ok := ctx.(*engineContext); ok {
+		return c.guest
+	}
+	return ctx.Value(guestKey{}).(*guest)
+}
+
 // newGuest makes a guest with the descriptors that guests begin with.
 func (m *Module) newGuest(ctx context.Context, call *Call) *guest {
 	g := m.newBareGuest(ctx, call)

@@ -94,12 +94,12 @@ func lookupFunction(module, name string) (f api.GoModuleFunction, params string,
 	}
 	if module == unstable {
 		if f, ok := unstableFunctions[name]; ok {
-			return f, f.params, true
+			return &f, f.params, true
 		}
 	}
 	if module == preview1 || module == unstable {
 		f, ok := preview1Functions[name]
-		return f, f.params, ok
+		return &f, f.params, ok
 	}
 	return nil, "", false
 }
@@ -164,13 +164,13 @@ func (m *Module) link(ctx context.Context, o outline) error {
 }
 
 // Call runs the function for the guest that ctx carries. A guest whose context ended while it waited in the call goes no further.
-func (f function) Call(ctx context.Context, instance api.Module, stack []uint64) {
-	g := ctx.Value(guestKey{}).(*guest)
+func (f *function) Call(ctx context.Context, instance api.Module, stack []uint64) {
+	g := guestOf(ctx)
 	g.memory = instance.Memory()
 	g.beginCall()
 	var e errno
 	if g.journal != nil {
-		e = g.journal.answer(g, f, stack)
+		e = g.journal.answer(g, *f, stack)
 	} else {
 		e = errnoOf(f.call(g, stack))
 	}
