@@ -22,6 +22,7 @@ const (
 // requests of modules that have more need a turn from their begin.
 type turns struct {
 	few   int64                   // requests at a time of a light module
+	held  atomic.Bool             // there are holders
 	light [2]atomic.Pointer[lane] // light modules, the last ones that were none before
 
 	mu      sync.Mutex
@@ -52,6 +53,9 @@ type turn struct {
 // processTurns are those of all modules, as the processors are. They leave a processor of Go's scheduler free, if there
 // are two, which looks after everything else at once.
 var processTurns = sync.OnceValue(func() *turns { return newTurns(runtime.GOMAXPROCS(0)) })
+
+// Computing says whether guests are at work that compute for long.
+func Computing() bool { return processTurns().held.Load() }
 
 func newTurns(processors int) *turns {
 	return &turns{few: int64(processors), free: max(processors-1, 1)}
@@ -89,6 +93,7 @@ func (s *turns) take(ctx context.Context, t *turn) {
 	if s.free > 0 {
 		s.free--
 		s.holders = append(s.holders, t)
+		s.held.Store(true)
 		t.taken = true
 		s.mu.Unlock()
 		return
@@ -142,6 +147,7 @@ func (s *turns) pass(from *turn) {
 	i := slices.Index(s.holders, from)
 	if len(s.waiting) == 0 {
 		s.holders = slices.Delete(s.holders, i, i+1)
+		s.held.Store(len(s.holders) > 0)
 		s.free++
 		return
 	}
