@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/containerd/log"
@@ -36,22 +38,63 @@ type exchange struct {
 	bytes     int64         // of the response's body
 	guest     time.Duration // in guests
 	work      guest.Work    // for the script that serves
+	script    *script       // that serves, or the next one to do so
+	log       func() *log.Entry
 }
+
+// exchanges are used again: making one costs more than its memory, as a request finds nothing of a new one in the processor's caches.
+var exchanges = sync.Pool{New: func() any {
+	x := &exchange{script: newScript()}
+	x.log = x.logger
+	return x
+}}
 
 func newExchange(g *Gateway, w http.ResponseWriter, r *http.Request) *exchange {
 	uri := r.RequestURI
 	if uri == "" { // a request that no server has read
 		uri = r.URL.RequestURI()
 	}
-	return &exchange{
-		g: g, w: w, r: r,
-		id:       requestID(r),
-		begun:    time.Now(),
-		server:   newServer(r, g.config.Hostname),
-		target:   parseTarget(uri),
-		method:   r.Method,
-		incoming: newIncoming(w, r),
+	x := exchanges.Get().(*exchange)
+	x.g, x.w, x.r = g, w, r
+	x.id = requestID(r)
+	x.begun = time.Now()
+	x.server = newServer(r, g.config.Hostname)
+	x.target = parseTarget(uri)
+	x.method = r.Method
+	x.incoming = newIncoming(w, r)
+	return x
+}
+
+// free keeps the exchange for another request, unless somebody may still know its script.
+func (x *exchange) free() {
+	if s := x.script; s.quiet() {
+		s.env.Reset()
+		*s = script{goOn: s.goOn, env: s.env}
+		*x = exchange{script: s, log: x.log}
+		exchanges.Put(x)
 	}
+}
+
+// script is one run of a script.
+type script struct {
+	life        lifetime
+	out         response
+	diagnostics stderr
+	env         guest.Environment
+	call        guest.Call
+	goOn        func() // of out
+}
+
+func newScript() *script {
+	s := &script{}
+	s.goOn = s.out.goOn
+	return s
+}
+
+// quiet says whether nobody but the guest has come to know of the script: who waits for its end, or for the client on its behalf,
+// may do so for longer.
+func (s *script) quiet() bool {
+	return s.life.awaited.Load() == nil && s.out.timer == nil && s.out.unguard == nil
 }
 
 // logger has the facts that every entry about the request has.
@@ -161,22 +204,36 @@ func (x *exchange) report(err error) {
 
 // run runs one script. It returns the local redirect that the script asks for, if any.
 func (x *exchange) run() (redirect string, err error) {
-	m := x.route.module
-	life := &lifetime{request: x.r.Context(), begun: x.begun, timeout: m.Timeout, watches: x.r.ProtoMajor == 1, body: x.incoming}
-	defer life.close()
-	out := &response{w: x.w, life: life, work: &x.work, limit: m.MaxOutput, incoming: x.incoming, reads: x.r.ContentLength != 0}
-	defer out.release()
+	s := x.begin()
+	defer s.life.close()
+	defer s.out.release()
 
-	if err := x.openBody(life, out); err != nil {
+	if err := x.openBody(&s.life, &s.out); err != nil {
 		return "", err
 	}
 	defer x.body.Close()
-	if err := m.slots.acquire(life, x.route.metrics); err != nil {
-		return "", x.cause(life, err)
+	m := x.route.module
+	if err := m.slots.acquire(&s.life, x.route.metrics); err != nil {
+		return "", x.cause(&s.life, err)
 	}
 	defer m.slots.release()
-	m.code.Begin(life, &x.work)
-	return x.call(life, out)
+	m.code.Begin(&s.life, &x.work)
+	return x.call(s)
+}
+
+// begin makes the script ready for the route.
+func (x *exchange) begin() *script {
+	if x.redirects > 0 {
+		x.script = newScript()
+	}
+	s, m := x.script, x.route.module
+	life := &s.life
+	life.request, life.begun, life.timeout, life.watches, life.body = x.r.Context(), x.begun, m.Timeout, x.r.ProtoMajor == 1, x.incoming
+	out := &s.out
+	out.w, out.life, out.work, out.limit, out.incoming = x.w, life, &x.work, m.MaxOutput, x.incoming
+	out.reads, out.bare = x.r.ContentLength != 0, x.r.Method == http.MethodHead
+	s.diagnostics.logger, s.diagnostics.name, s.diagnostics.left = x.log, x.route.stderrFile, maxStderr
+	return s
 }
 
 // cause is why life ended or, while it has not, err.
@@ -234,34 +291,26 @@ func (x *exchange) fail(status int) {
 }
 
 // call runs the guest.
-func (x *exchange) call(life *lifetime, out *response) (redirect string, err error) {
-	env, err := x.environment()
-	if err != nil {
+func (x *exchange) call(s *script) (redirect string, err error) {
+	if err := x.environment(&s.env); err != nil {
 		return "", err
 	}
 	args := x.route.module.arguments(x.target)
 	if x.g.config.Start != nil {
-		x.g.config.Start(args, env)
+		x.g.config.Start(args, slices.Collect(s.env.From(0)))
 	}
-	diagnostics := newStderr(x.logger, x.route.stderrFile)
-	defer diagnostics.close()
-	err = x.timed(life, &guest.Call{
-		Entrypoint: x.route.entrypoint,
-		Args:       args,
-		Env:        env,
-		Stdin:      x.body.Reader,
-		Stdout:     out,
-		Stderr:     diagnostics,
-		GoOn:       out.goOn,
-		Work:       &x.work,
-	})
-	if err = x.cause(life, err); err != nil {
-		out.abandon()
-	} else if redirect, err = out.end(); err != nil {
-		err = x.cause(life, err)
+	defer s.diagnostics.close()
+	call := &s.call
+	call.Entrypoint, call.Args, call.Env, call.Work = x.route.entrypoint, args, &s.env, &x.work
+	call.Stdin, call.Stdout, call.Stderr, call.GoOn = x.body.Reader, &s.out, &s.diagnostics, s.goOn
+	err = x.timed(&s.life, call)
+	if err = x.cause(&s.life, err); err != nil {
+		s.out.abandon()
+	} else if redirect, err = s.out.end(); err != nil {
+		err = x.cause(&s.life, err)
 	}
-	x.sent = out.sent()
-	x.status, x.bytes = out.result()
+	x.sent = s.out.sent()
+	x.status, x.bytes = s.out.result()
 	return redirect, err
 }
 

@@ -224,4 +224,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	x.linger()
+	if err == nil {
+		x.free()
+	}
 }

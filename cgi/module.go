@@ -38,6 +38,9 @@ func newModule(cfg *Config, configured Module) (*module, error) {
 	if m.Entrypoint == "" {
 		m.Entrypoint = "_start"
 	}
+	if err := m.setEnvironment(cfg.Env); err != nil {
+		return nil, err
+	}
 	m.own = newRoute(m.Route, m.Entrypoint, m)
 	if m.MaxConcurrency > 0 {
 		m.slots = newSlots(m.MaxConcurrency, m.Queue)
@@ -47,7 +50,7 @@ func newModule(cfg *Config, configured Module) (*module, error) {
 		volumes[i].Host = cfg.resolve(volumes[i].Host)
 	}
 	m.Volumes = volumes
-	return m, m.setEnvironment(cfg.Env)
+	return m, nil
 }
 
 // name is the module's file or reference, as it is configured.

@@ -3,6 +3,7 @@ package cgi
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"iter"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"containerd-shim-wagi-v1/cgi/guest"
 )
 
 // target is the request-target as the client sent it, nothing decoded or normalised.
@@ -61,7 +64,9 @@ func requestID(r *http.Request) string {
 	}
 	var id [8]byte
 	binary.BigEndian.PutUint64(id[:], rand.Uint64())
-	return hex.EncodeToString(id[:])
+	var text [16]byte
+	hex.Encode(text[:], id[:])
+	return string(text[:])
 }
 
 func validRequestID(id string) bool {
@@ -131,73 +136,31 @@ var metaVariables = []string{
 	"SERVER_PROTOCOL", "SERVER_SOFTWARE", "X_FULL_URL", "X_MATCHED_ROUTE", "X_RAW_PATH_INFO",
 }
 
-// environment is what a script finds in its environment: NAME=value each, all in one piece of memory.
-type environment struct {
-	list []string
-	text strings.Builder
-}
-
-// add adds a variable, given as NAME= and what its value consists of.
-func (e *environment) add(pieces ...string) {
-	start := e.text.Len()
-	for _, piece := range pieces {
-		e.text.WriteString(piece)
-	}
-	e.list = append(e.list, e.text.String()[start:])
-}
-
-// variableName is what a field is called behind HTTP_. A field's name is ASCII, RFC 9110 §5.6.2.
-func (e *environment) variableName(field string) string {
-	start := e.text.Len()
-	for _, c := range []byte(field) {
-		switch {
-		case c == '-':
-			c = '_'
-		case 'a' <= c && c <= 'z':
-			c -= 'a' - 'A'
-		}
-		e.text.WriteByte(c)
-	}
-	return e.text.String()[start:]
-}
-
-// has says whether a variable, given as NAME=, is among those from first on.
-func (e *environment) has(first int, name string) bool {
-	return slices.ContainsFunc(e.list[first:], func(v string) bool { return strings.HasPrefix(v, name) })
-}
-
-// environment has the module's own variables, then those of RFC 3875 §4.1 and of WAGI.
-func (x *exchange) environment() ([]string, error) {
-	rt := x.route
+// environment makes what a script finds in its environment: the module's own variables, then those of RFC 3875 §4.1 and of WAGI.
+func (x *exchange) environment(env *guest.Environment) error {
 	decoded := decodePath(x.pathInfo)
 	if strings.Contains(decoded, "\x00") { // RFC 3875 §4.1.5: what PATH_INFO cannot hold may be refused
-		return nil, errPathInfo
+		return errPathInfo
 	}
 	remote := remoteHost(x.r.RemoteAddr)
-	var env environment
-	env.list = make([]string, 0, len(rt.module.env)+len(metaVariables)+len(x.r.Header)+2+len(rt.module.headerEnv))
-	env.text.Grow(512 + 4*len(x.target.path)) // enough for small requests
-	env.list = append(env.list, rt.module.env...)
-	env.list = append(env.list, "AUTH_TYPE=", "GATEWAY_INTERFACE=CGI/1.1", "REMOTE_USER=", "SERVER_SOFTWARE=WAGI/1")
-	env.add("PATH_INFO=", decoded)
-	env.add("PATH_TRANSLATED=", decoded)
-	env.add("QUERY_STRING=", x.target.query)
-	env.add("REMOTE_ADDR=", remote)
-	env.add("REMOTE_HOST=", remote)
-	env.add("REQUEST_METHOD=", x.method)
-	env.add("SCRIPT_NAME=", rt.script)
-	env.add("SERVER_NAME=", x.server.name)
-	env.add("SERVER_PORT=", x.server.port)
-	env.add("SERVER_PROTOCOL=", x.r.Proto)
-	env.add("X_FULL_URL=", x.server.scheme, "://", x.server.name, ":", x.server.port, x.target.String())
-	env.add("X_MATCHED_ROUTE=", rt.text)
-	env.add("X_RAW_PATH_INFO=", x.pathInfo)
-	env.add("CONTENT_TYPE=", x.contentType())
+	env.AddAll(&x.route.environment)
+	env.Add("PATH_INFO=", decoded)
+	env.Add("PATH_TRANSLATED=", decoded)
+	env.Add("QUERY_STRING=", x.target.query)
+	env.Add("REMOTE_ADDR=", remote)
+	env.Add("REMOTE_HOST=", remote)
+	env.Add("REQUEST_METHOD=", x.method)
+	env.Add("SERVER_NAME=", x.server.name)
+	env.Add("SERVER_PORT=", x.server.port)
+	env.Add("SERVER_PROTOCOL=", x.r.Proto)
+	env.Add("X_FULL_URL=", x.server.scheme, "://", x.server.name, ":", x.server.port, x.target.String())
+	env.Add("X_RAW_PATH_INFO=", x.pathInfo)
+	env.Add("CONTENT_TYPE=", x.contentType())
 	if x.body.length > 0 { // RFC 3875 §4.1.2: absent when there is no body
-		env.add("CONTENT_LENGTH=", strconv.FormatInt(x.body.length, 10))
+		env.Add("CONTENT_LENGTH=", strconv.FormatInt(x.body.length, 10))
 	}
-	x.addHeader(&env, rt.module.headerEnv)
-	return env.list, nil
+	x.addHeader(env)
+	return nil
 }
 
 // contentType is the type of the request's body, RFC 3875 §4.1.3. A local redirect has dropped the body.
@@ -209,12 +172,12 @@ func (x *exchange) contentType() string {
 }
 
 // addHeader adds the HTTP_ variables, RFC 3875 §4.1.18: those of the request, then the configured ones that it lacks.
-func (x *exchange) addHeader(env *environment, configured []string) {
-	first := len(env.list)
+func (x *exchange) addHeader(env *guest.Environment) {
+	first := env.Len()
 	if x.r.Host != "" {
-		env.add("HTTP_HOST=", x.r.Host)
+		env.Add("HTTP_HOST=", x.r.Host)
 	}
-	env.add("HTTP_X_REQUEST_ID=", x.id)
+	env.Add("HTTP_X_REQUEST_ID=", x.id)
 	fields := make([]string, 0, len(x.r.Header))
 	for field := range x.r.Header {
 		if !strings.Contains(field, "_") { // its variable would be that of a field with hyphens, which a proxy in front may have set
@@ -223,17 +186,41 @@ func (x *exchange) addHeader(env *environment, configured []string) {
 	}
 	slices.Sort(fields)
 	for _, field := range fields {
-		name := env.variableName(field)
+		name := variableName(field)
 		if hidden(name) || name == "X_REQUEST_ID" || x.redirects > 0 && strings.HasPrefix(name, "CONTENT_") {
 			continue
 		}
-		env.add("HTTP_", name, "=", headerValue(name, x.r.Header[field]))
+		env.Add("HTTP_", name, "=", headerValue(name, x.r.Header[field]))
 	}
-	for _, e := range configured {
-		if name, _, _ := strings.Cut(e, "="); !env.has(first, name+"=") {
-			env.list = append(env.list, e)
+	for _, e := range x.route.module.headerEnv {
+		if !has(env.From(first), e) {
+			env.Add(e)
 		}
 	}
+}
+
+// has says whether one of the variables has the name of another.
+func has(variables iter.Seq[string], other string) bool {
+	name, _, _ := strings.Cut(other, "=")
+	for v := range variables {
+		if strings.HasPrefix(v, name) && v[len(name)] == '=' {
+			return true
+		}
+	}
+	return false
+}
+
+// variableName is what a field is called behind HTTP_. A field's name is ASCII, RFC 9110 §5.6.2.
+func variableName(field string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c == '-':
+			return '_'
+		case 'a' <= c && c <= 'z':
+			return c - 'a' + 'A'
+		}
+		return c
+	}, field)
 }
 
 // hidden names the fields that no script sees: credentials, RFC 3875 §9.2, what concerns this connection alone,
@@ -310,9 +297,10 @@ func (m *module) arguments(t target) []string {
 		filled = strings.ReplaceAll(filled, "${ARGS}", strings.ReplaceAll(t.query, "&", " "))
 		return strings.Fields(filled)
 	}
-	args := []string{t.path}
+	args := make([]string, 1, 2+strings.Count(t.query, "&"))
+	args[0] = t.path
 	if t.hasQuery {
-		args = append(args, strings.Split(t.query, "&")...)
+		args = slices.AppendSeq(args, strings.SplitSeq(t.query, "&"))
 	}
 	return args
 }

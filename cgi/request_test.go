@@ -5,9 +5,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"containerd-shim-wagi-v1/cgi/guest"
 )
 
 func TestParseTarget(t *testing.T) {
@@ -159,11 +162,11 @@ func FuzzRequest(f *testing.F) {
 			return
 		}
 		x.body = &body{length: max(0, r.ContentLength)}
-		env, err := x.environment()
-		if err != nil {
+		var env guest.Environment
+		if err := x.environment(&env); err != nil {
 			return
 		}
-		checkEnvironment(t, env)
+		checkEnvironment(t, slices.Collect(env.From(0)))
 		for _, arg := range x.route.module.arguments(x.target) {
 			if strings.Contains(arg, "\x00") {
 				t.Errorf("argument %q", arg)

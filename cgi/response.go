@@ -36,6 +36,7 @@ type head struct {
 	status   int
 	redirect string // local redirect, §6.2.2: path and query
 	fields   []field
+	room     [2]field // for fields, while it is enough
 }
 
 // field is a field of the response. Its name is canonical.
@@ -47,19 +48,19 @@ var framing = []string{
 	"Connection", "Content-Length", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-// parseHead reads a head, less the empty line that ends it. Lines without a colon and with invalid names are skipped, as WAGI does.
+// parse reads a head, less the empty line that ends it. Lines without a colon and with invalid names are skipped, as WAGI does.
 // A status line in front, with which a script means to talk to the client itself (NPH, RFC 3875 §5), counts as its Status.
-func parseHead(b []byte) (*head, error) {
+func (h *head) parse(b []byte) error {
 	if !utf8.Valid(b) {
-		return nil, errHeadEncoding
+		return errHeadEncoding
 	}
-	h := &head{}
+	h.fields = h.room[:0]
 	var connection []string // fields of that name
 	text := strings.TrimLeft(strings.ReplaceAll(string(b), "\r", ""), "\n")
 	if line, rest, _ := strings.Cut(text, "\n"); strings.HasPrefix(line, "HTTP/") {
 		_, status, _ := strings.Cut(line, " ")
 		if err := h.setStatus(status); err != nil {
-			return nil, err
+			return err
 		}
 		text = rest
 	}
@@ -69,25 +70,25 @@ func parseHead(b []byte) (*head, error) {
 			continue
 		}
 		if value = strings.TrimSpace(value); !httpguts.ValidHeaderFieldValue(value) {
-			return nil, fmt.Errorf("%w in field %q", errHeadControl, name)
+			return fmt.Errorf("%w in field %q", errHeadControl, name)
 		}
 		switch name = textproto.CanonicalMIMEHeaderKey(name); name {
 		case "Status":
 			if err := h.setStatus(value); err != nil {
-				return nil, err
+				return err
 			}
 		case "Connection":
 			connection = append(connection, value)
 		default:
 			if len(h.fields) == maxFields {
-				return nil, errFields
+				return errFields
 			}
 			if !slices.Contains(framing, name) {
 				h.fields = append(h.fields, field{name, value})
 			}
 		}
 	}
-	return h, h.complete(connection)
+	return h.complete(connection)
 }
 
 // setStatus takes the first word of a Status field, RFC 3875 §6.3.3.
@@ -144,7 +145,9 @@ func (h *head) value(name string) string {
 
 // copyTo sets the fields in a response's header.
 func (h *head) copyTo(header http.Header) {
-	header["Content-Type"] = nil // else net/http would guess one
+	if h.value("Content-Type") == "" {
+		header["Content-Type"] = nil // else net/http would guess one
+	}
 	for _, f := range h.fields {
 		delete(header, f.name)
 	}
@@ -187,6 +190,7 @@ type response struct {
 	limit    int64     // bytes; negative: none
 	incoming *incoming // the request's body, as in exchange
 	reads    bool      // the guest may be reading from the client
+	bare     bool      // the client gets the head alone, as it asked by HEAD
 	phase    atomic.Int32
 	unguard  func() // nil: guard was not called
 
@@ -194,8 +198,10 @@ type response struct {
 	size    int64       // guarded by mu: bytes printed
 	written int64       // guarded by mu: bytes of the body that went out
 	held    []byte      // guarded by mu: the head while it is incomplete, then the body while it is held back
+	room    [256]byte   // guarded by mu: for held, while it is enough
 	line    int         // guarded by mu: where the last line of held begins
 	head    *head       // guarded by mu: nil while incomplete
+	parsed  head        // guarded by mu: head
 	timer   *time.Timer // guarded by mu: sends what is held back, here or in net/http; nil: the guest has not gone on since it printed first
 	late    bool        // guarded by mu: something is held back that timer does not know of
 	waiting bool        // guarded by mu: timer runs
@@ -228,6 +234,9 @@ func (o *response) add(p []byte) error {
 	if o.head != nil {
 		return o.addBody(p)
 	}
+	if o.held == nil {
+		o.held = o.room[:0]
+	}
 	n := min(len(p), maxHead+1-len(o.held))
 	o.held = append(o.held, p[:n]...)
 	end, ok := o.scan()
@@ -237,12 +246,12 @@ func (o *response) add(p []byte) error {
 	if !ok {
 		return nil
 	}
-	head, err := parseHead(o.held[:end])
-	if err != nil {
+	head := &o.parsed
+	if err := head.parse(o.held[:end]); err != nil {
 		return err
 	}
 	body := o.held[o.line:]
-	o.head, o.held = head, nil
+	o.head, o.held = head, body[:0] // where the body is
 	if err := o.addBody(body); err != nil {
 		return err
 	}
@@ -384,10 +393,16 @@ func (o *response) end() (redirect string, err error) {
 			return "", context.Cause(o.life)
 		}
 		return "", nil
-	case o.head.bodyAllowed() && (len(o.held) > 0 || o.incoming.last()): // a client that lingers sees that the response is complete
-		o.w.Header().Set("Content-Length", strconv.Itoa(len(o.held)))
+	case o.head.bodyAllowed() && o.announcesLength():
+		o.w.Header()["Content-Length"] = []string{strconv.Itoa(len(o.held))}
 	}
 	return "", o.send(complete)
+}
+
+// announcesLength says whether the length of a complete body must be set here: net/http knows that of one which it has in its buffer,
+// when the handler has returned. A client that lingers sees by it that the response is complete.
+func (o *response) announcesLength() bool {
+	return len(o.held) > unsentBytes || len(o.held) > 0 && o.bare || o.incoming.last()
 }
 
 // result is what went to the client: the status, 0 if nothing did, and how many bytes of a body.

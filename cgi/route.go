@@ -31,18 +31,27 @@ type route struct {
 	module     *module
 	metrics    *routeMetrics // nil: none
 	stderrFile string        // keeps what guests print on their standard error; empty: none
+
+	environment guest.Environment // what is the same for all requests of it
 }
 
 const wildcard = "/..."
 
 func newRoute(text, entrypoint string, m *module) *route {
-	return &route{
+	r := &route{
 		text:       text,
 		script:     strings.TrimSuffix(text, wildcard),
 		entrypoint: entrypoint,
 		module:     m,
 		stderrFile: stderrFile(m.logDir, text),
 	}
+	r.environment = *guest.NewEnvironment(m.env...)
+	for _, v := range []string{
+		"AUTH_TYPE=", "GATEWAY_INTERFACE=CGI/1.1", "REMOTE_USER=", "SCRIPT_NAME=" + r.script, "SERVER_SOFTWARE=WAGI/1", "X_MATCHED_ROUTE=" + text,
+	} {
+		r.environment.Add(v)
+	}
+	return r
 }
 
 func (r *route) public() Route {

@@ -75,7 +75,7 @@ func (o *runOptions) run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer module.Close(ctx)
-	err = module.Run(ctx, &guest.Call{Args: args, Env: env, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
+	err = module.Run(ctx, &guest.Call{Args: args, Env: guest.NewEnvironment(env...), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
 	return guestStatus(err)
 }
 

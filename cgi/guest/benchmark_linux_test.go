@@ -62,7 +62,7 @@ func BenchmarkResume(b *testing.B) {
 				Volumes: []Volume{{Guest: "/app", Host: dir + "/app", ReadOnly: true}},
 				Resume:  name == "resume", StartArgs: args,
 			})
-			env := append([]string{"QUERY_STRING=the%20guest"}, benchmarkEnv...)
+			env := NewEnvironment(append([]string{"QUERY_STRING=the%20guest"}, benchmarkEnv...)...)
 			var out bytes.Buffer
 			before := cpuTime(b)
 			for b.Loop() {
@@ -112,7 +112,7 @@ func benchmark(b *testing.B, run func(context.Context, *Call) error) {
 		stdin := strings.NewReader("")
 		for pb.Next() {
 			out.Reset()
-			call := &Call{Args: []string{"/hello"}, Env: benchmarkEnv, Stdin: stdin, Stdout: &out}
+			call := &Call{Args: []string{"/hello"}, Env: NewEnvironment(benchmarkEnv...), Stdin: stdin, Stdout: &out}
 			if err := run(b.Context(), call); err != nil || !strings.HasSuffix(out.String(), "\nhello\n") {
 				b.Errorf("got %q, %v", out.String(), err)
 				return
@@ -146,7 +146,7 @@ func plainEngine(b *testing.B, file string) func(context.Context, *Call) error {
 	}
 	return func(ctx context.Context, call *Call) error {
 		config := wazero.NewModuleConfig().WithName("").WithArgs(call.Args...).WithStdin(call.Stdin).WithStdout(call.Stdout)
-		for _, e := range call.Env {
+		for e := range call.Env.From(0) {
 			name, value, _ := strings.Cut(e, "=")
 			config = config.WithEnv(name, value)
 		}

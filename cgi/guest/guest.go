@@ -108,9 +108,9 @@ type Module struct {
 // The time that it waits there is not its own; with a Work, Stdout says by [Work.Pause] when that begins.
 // A stream that is a terminal (*os.File) is one to the guest too.
 type Call struct {
-	Entrypoint string   // exported function to call; default the module's
-	Args       []string // the first is the program's name
-	Env        []string // NAME=value
+	Entrypoint string       // exported function to call; default the module's
+	Args       []string     // the first is the program's name
+	Env        *Environment // nil: empty
 	Stdin      io.Reader
 	Stdout     io.Writer
 	Stderr     io.Writer

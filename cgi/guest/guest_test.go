@@ -143,7 +143,7 @@ func TestSame(t *testing.T) {
 // outcome is what can be seen of a guest.
 func outcome(t *testing.T, m *Module, entrypoint string, args []string) string {
 	var stdout, stderr bytes.Buffer
-	call := &Call{Entrypoint: entrypoint, Args: args, Env: []string{"NAME=value"}, Stdin: strings.NewReader("body"), Stdout: &stdout, Stderr: &stderr}
+	call := &Call{Entrypoint: entrypoint, Args: args, Env: NewEnvironment("NAME=value"), Stdin: strings.NewReader("body"), Stdout: &stdout, Stderr: &stderr}
 	err := m.Run(t.Context(), call)
 	return fmt.Sprintf("%s\n%s\n%v", &stdout, &stderr, err)
 }
@@ -278,7 +278,7 @@ func TestStreams(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	err := m.Run(t.Context(), &Call{
 		Args:   []string{"story", "streams", "", "two words"},
-		Env:    []string{"PATH_INFO=/a=b", "EMPTY=", "HTTP_HOST=x"},
+		Env:    NewEnvironment("PATH_INFO=/a=b", "EMPTY=", "HTTP_HOST=x"),
 		Stdin:  strings.NewReader("body"),
 		Stdout: &stdout,
 		Stderr: &stderr,

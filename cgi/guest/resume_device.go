@@ -87,7 +87,7 @@ func deviceEntry(cookie uint64) (dirEntry, error) {
 // request is the content of the request's file.
 func (g *guest) request() []byte {
 	var b bytes.Buffer
-	for _, e := range g.call.Env {
+	for e := range g.env.From(0) {
 		writeLine(&b, e)
 	}
 	b.WriteByte('\n')

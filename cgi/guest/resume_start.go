@@ -68,7 +68,7 @@ func (r *resumption) first(ctx context.Context) error {
 	ctx, cancel := r.module.config.startContext(ctx, errStartTimeout)
 	defer cancel()
 	config := &r.module.config
-	g := r.module.newGuest(ctx, &Call{Args: config.StartArgs, Env: config.StartEnv, Stderr: config.StartStderr})
+	g := r.module.newGuest(ctx, &Call{Args: config.StartArgs, Env: NewEnvironment(config.StartEnv...), Stderr: config.StartStderr})
 	defer g.close()
 	early := &earlyOutput{}
 	g.streams[1].writer = early

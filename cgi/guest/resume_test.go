@@ -192,7 +192,7 @@ func TestResumeRequest(t *testing.T) {
 	}
 	for _, test := range tests {
 		var out bytes.Buffer
-		if err := m.Run(t.Context(), &Call{Args: test.args, Env: test.env, Stdout: &out}); err != nil {
+		if err := m.Run(t.Context(), &Call{Args: test.args, Env: NewEnvironment(test.env...), Stdout: &out}); err != nil {
 			t.Fatal(err)
 		}
 		if got := out.String(); got != test.want+test.want {
@@ -216,7 +216,7 @@ func TestResumeProgram(t *testing.T) {
 	seen := map[string]bool{}
 	for n := range 20 {
 		var out bytes.Buffer
-		call := &Call{Args: []string{"/go", "x"}, Env: []string{fmt.Sprint("N=", n)}, Stdin: strings.NewReader("body"), Stdout: &out}
+		call := &Call{Args: []string{"/go", "x"}, Env: NewEnvironment(fmt.Sprint("N=", n)), Stdin: strings.NewReader("body"), Stdout: &out}
 		if err := m.Run(t.Context(), call); err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 type guest struct {
 	ctx         context.Context
 	call        *Call
+	env         *Environment // of call
 	volumes     []*volume
 	engine      engineContext
 	descriptors []*descriptor // by number; nil: free
@@ -93,6 +94,9 @@ func (m *Module) newBareGuest(ctx context.Context, call *Call) *guest {
 	g.work.beginGuest()
 	g.meter = &g.work.meter
 	g.began = g.meter.since
+	if g.env = call.Env; g.env == nil {
+		g.env = &Environment{}
+	}
 	stdin, stdout, stderr := call.Stdin, call.Stdout, call.Stderr
 	if stdin == nil {
 		stdin = noInput

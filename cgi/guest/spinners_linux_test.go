@@ -18,7 +18,7 @@ func BenchmarkSpinners(b *testing.B) {
 	spin := compileFile(b, "testdata/misbehave.wasm", Config{})
 	hello := compileFile(b, "testdata/hello.wasm", Config{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := hello.Run(r.Context(), &Call{Env: benchmarkEnv, Stdout: w}); err != nil {
+		if err := hello.Run(r.Context(), &Call{Env: NewEnvironment(benchmarkEnv...), Stdout: w}); err != nil {
 			b.Error(err)
 		}
 	}))

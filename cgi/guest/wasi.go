@@ -249,15 +249,32 @@ func (g *guest) argsGet(p params) error {
 }
 
 func (g *guest) argsSizesGet(p params) error {
-	return g.putSizes(g.call.Args, p.u32(0), p.u32(1))
+	g.worked(len(g.call.Args))
+	return g.putSizes(p, len(g.call.Args), sizeOf(g.call.Args))
 }
 
 func (g *guest) environGet(p params) error {
-	return g.putStrings(g.call.Env, p.u32(0), p.u32(1))
+	env, text := g.env, p.u32(1)
+	pointers, err := g.array(p.u32(0), uint32(len(env.ends)), 4)
+	if err != nil {
+		return err
+	}
+	b, err := g.bytes(text, uint32(len(env.text)))
+	if err != nil {
+		return err
+	}
+	copy(b, env.text)
+	start := uint32(0)
+	for i, end := range env.ends {
+		binary.LittleEndian.PutUint32(pointers[4*i:], text+start)
+		start = end
+	}
+	g.worked(len(env.ends) + len(env.text)/bytesPerWork)
+	return nil
 }
 
 func (g *guest) environSizesGet(p params) error {
-	return g.putSizes(g.call.Env, p.u32(0), p.u32(1))
+	return g.putSizes(p, g.env.Len(), uint32(len(g.env.text)))
 }
 
 // putStrings writes the strings, each ended by a zero, to text, and where each begins to index.
@@ -280,12 +297,11 @@ func (g *guest) putStrings(list []string, index, text uint32) error {
 	return nil
 }
 
-func (g *guest) putSizes(list []string, count, size uint32) error {
-	g.worked(len(list))
-	if err := g.putU32(count, uint32(len(list))); err != nil {
+func (g *guest) putSizes(p params, count int, size uint32) error {
+	if err := g.putU32(p.u32(0), uint32(count)); err != nil {
 		return err
 	}
-	return g.putU32(size, sizeOf(list))
+	return g.putU32(p.u32(1), size)
 }
 
 // sizeOf is how many bytes the strings are, each ended by a zero.

@@ -1,0 +1,71 @@
+package cgi
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// What requests are kept in is used again: nothing of one may show in another, however it has ended.
+func TestAnswersDoNotMix(t *testing.T) {
+	server := startServer(t, Config{
+		Modules: []Module{{Route: "/echo/...", Module: "testdata/echo.wat"}, {Route: "/", Module: "testdata/behave.wat"}},
+		Limits:  Limits{Timeout: 50 * time.Millisecond, MaxConcurrency: 64},
+		TempDir: t.TempDir(),
+	})
+	disturb := func(query string, patience time.Duration) {
+		ctx, cancel := context.WithTimeout(deadline(t), patience)
+		defer cancel()
+		if response, err := send(ctx, server.URL+"/"+query, strings.NewReader("disturbing"), 10); err == nil {
+			_, _ = io.Copy(io.Discard, response.Body) // that it may break off is what is tried
+			response.Body.Close()
+		}
+	}
+	ask := func(name string) error {
+		r, err := http.NewRequestWithContext(deadline(t), http.MethodPost, server.URL+"/echo/"+name+"?q="+name, strings.NewReader("body "+name))
+		if err != nil {
+			return err
+		}
+		r.Header.Set("X-Request-Id", name)
+		r.Header.Set("X-"+name, "field")
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		b, err := io.ReadAll(response.Body)
+		text := string(b)
+		for _, want := range []string{
+			"arg=/echo/" + name + "\n", "arg=q=" + name + "\n", "\nPATH_INFO=/" + name + "\n", "\nQUERY_STRING=q=" + name + "\n",
+			"\nHTTP_X_REQUEST_ID=" + name + "\n", "\nHTTP_X_" + strings.ToUpper(name) + "=field\n", "\n\nbody " + name,
+		} {
+			if strings.Count(text, want) != 1 {
+				return fmt.Errorf("%d times %q in %s", strings.Count(text, want), want, text)
+			}
+		}
+		if id := response.Header["X-Request-Id"]; len(id) != 1 || id[0] != name || strings.Contains(text, "disturbing") || strings.Count(text, "=field") != 1 {
+			return fmt.Errorf("request %s got the id %q and %s", name, id, text)
+		}
+		return err
+	}
+	var wait sync.WaitGroup
+	for i := range 8 {
+		wait.Go(func() {
+			for n := range 8 {
+				for _, query := range []string{"", "?copy", "?trap", "?first", "?spin", "?large", "?error"} {
+					disturb(query, time.Duration(5+20*(n%4))*time.Millisecond)
+					if err := ask(fmt.Sprintf("%c%dx%s", 'a'+i, n, strings.Trim(query, "?"))); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	wait.Wait()
+}
