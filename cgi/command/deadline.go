@@ -23,7 +23,7 @@ func (l deadlineListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &deadlineConn{Conn: conn}, nil
+	return &deadlineConn{Conn: newQuickConn(conn)}, nil
 }
 
 // deadlineConn keeps the read deadline to itself. The connection below has an earlier one or the same, and when that ends a read too early,
