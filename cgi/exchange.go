@@ -111,7 +111,7 @@ func (x *exchange) logger() *log.Entry {
 func (x *exchange) answer() error {
 	defer x.work.End()
 	err := x.serve()
-	if err != nil && !x.sent {
+	if err != nil && x.status == 0 {
 		x.fail(statusOf(err))
 	}
 	x.done(err)
@@ -218,7 +218,26 @@ func (x *exchange) run() (redirect string, err error) {
 	}
 	defer m.slots.release()
 	m.code.Begin(&s.life, &x.work)
-	return x.call(s)
+	redirect, err = x.call(s)
+	if x.work.Remains() {
+		x.depart(redirect, err)
+		x.work.End()
+	}
+	return redirect, err
+}
+
+// depart sends the answer at once. A client that does not receive must not hold up for long what comes then.
+func (x *exchange) depart(redirect string, err error) {
+	switch {
+	case redirect != "" || err != nil && x.sent:
+		return
+	case err != nil:
+		x.fail(statusOf(err))
+	}
+	client := http.NewResponseController(x.w)
+	_ = client.SetWriteDeadline(time.Now().Add(departTime)) // what fails here ends the connection, or is a writer of a test
+	_ = client.Flush()
+	_ = client.SetWriteDeadline(time.Time{})
 }
 
 // begin makes the script ready for the route.

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -68,4 +71,45 @@ func TestAnswersDoNotMix(t *testing.T) {
 		})
 	}
 	wait.Wait()
+}
+
+// To put a large memory back takes longer than a client should wait for its answer.
+func TestAnswerLeavesBeforeMemoryIsPutBack(t *testing.T) {
+	small, err := os.ReadFile("testdata/behave.wat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "large.wat")
+	large := strings.Replace(string(small), `(memory (export "memory") 4)`, `(memory (export "memory") 512)`, 1)
+	if err := os.WriteFile(file, []byte(large), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gateway, err := New(t.Context(), Config{
+		Modules: []Module{{Route: "/large", Module: file}, {Route: "/small", Module: "testdata/behave.wat"}},
+		Limits:  Limits{Timeout: 50 * time.Millisecond},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := gateway.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for target, want := range map[string]struct {
+		status  int
+		flushed bool
+		length  string
+	}{
+		"/small":      {200, false, ""},
+		"/large":      {200, true, "6"},
+		"/small?spin": {504, false, "0"},
+		"/large?spin": {504, true, "0"},
+	} {
+		w := httptest.NewRecorder()
+		gateway.ServeHTTP(w, httptest.NewRequest(http.MethodGet, target, nil))
+		if length := w.Header().Get("Content-Length"); w.Code != want.status || w.Flushed != want.flushed || length != want.length {
+			t.Errorf("%s: status %d, flushed %t, length %q; want %v", target, w.Code, w.Flushed, length, want)
+		}
+	}
 }

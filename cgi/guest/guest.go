@@ -215,7 +215,7 @@ func (m *Module) prepare(ctx context.Context, code *instrument.Module) (err erro
 	if m.recyclable && m.initializers != nil {
 		return m.snapshot(first)
 	}
-	m.release(&m.idle.shards[0], first, nil)
+	m.release(m.idle.begin(), first, nil)
 	return nil
 }
 

@@ -120,6 +120,7 @@ func (m *Module) call(g *guest, i *instance, entrypoint string) error {
 
 // release puts the instance back to the initial state, for the next guest, or else closes it. The error is the guest's.
 func (m *Module) release(home *shard, i *instance, err error) {
+	defer home.running.Done()
 	if m.config.NoReuse || !intact(err) || m.reset(i) != nil || !m.idle.put(home, i) {
 		i.close()
 	}

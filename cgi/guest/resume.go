@@ -73,9 +73,9 @@ type started struct {
 // run runs one guest from the resume point.
 func (r *resumption) run(ctx context.Context, call *Call) error {
 	home := r.idle.begin()
-	defer home.running.Done()
 	i, err := r.take(ctx, home)
 	if err != nil {
+		home.running.Done()
 		return err
 	}
 	g := r.module.newBareGuest(ctx, call)
@@ -83,20 +83,27 @@ func (r *resumption) run(ctx context.Context, call *Call) error {
 	g.instance, g.clock = i, r.clock
 	if err := r.thaw(g); err != nil {
 		r.put(home, i)
+		home.running.Done()
 		return err
 	}
 	g.phase = waking
 	i.runs++
 	err = r.invoke(g)
-	r.release(home, g, err)
+	usable := g.phase == awake && intact(err)
+	if g.remains() {
+		g.work.putBack = func() { r.release(home, i, usable) }
+	} else {
+		r.release(home, i, usable)
+	}
 	return g.result(err)
 }
 
-// release puts the guest's instance back to the resume point, or else closes it and wants another.
-func (r *resumption) release(home *shard, g *guest, err error) {
-	m, i := r.module, g.instance
+// release puts the instance back to the resume point, or else closes it and wants another.
+func (r *resumption) release(home *shard, i *instance, usable bool) {
+	defer home.running.Done()
+	m := r.module
 	old := i.runs >= renewResumed || i.stack.large() && !r.large
-	if m.config.NoReuse || old || g.phase != awake || !intact(err) || m.reset(i) != nil {
+	if m.config.NoReuse || old || !usable || m.reset(i) != nil {
 		i.close()
 		r.want(1)
 		return

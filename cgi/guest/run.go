@@ -123,11 +123,11 @@ func instanceConfig() wazero.ModuleConfig {
 // run runs the guest in an instance, an idle one if there is one.
 func (g *guest) run(m *Module, entrypoint string) error {
 	home := m.idle.begin()
-	defer home.running.Done()
 	i := m.idle.take(home)
 	if i == nil {
 		var err error
 		if i, err = m.newInstance(); err != nil {
+			home.running.Done()
 			return err
 		}
 	}
@@ -136,11 +136,24 @@ func (g *guest) run(m *Module, entrypoint string) error {
 	if i.memory != nil {
 		g.call.Memory = uint64(len(i.memory.content()))
 	}
-	m.release(home, i, err)
-	if err = g.result(err); err != nil {
+	if used := i; g.remains() {
+		g.work.putBack = func() { m.release(home, used, err) }
+	} else {
+		m.release(home, used, err)
+	}
+	result := g.result(err)
+	if result != nil {
 		m.garbage.add(failedGarbage)
 	}
-	return err
+	return result
+}
+
+// largeMemory is of how many bytes on it may take ms to put a memory back.
+const largeMemory = 16 << 20
+
+// remains says whether the guest's instance is put back at the end of the work, as its memory is large.
+func (g *guest) remains() bool {
+	return g.call.Work != nil && g.instance.memory != nil && len(g.instance.memory.content()) > largeMemory
 }
 
 // result says how the guest ended, by the engine's error. The engine ends it by one of two means for many reasons.

@@ -5,8 +5,9 @@ import "context"
 // Work is all that is done for a guest: by the guest itself, and by the gateway before and after it. The gateway's part counts
 // as a system call of the guest.
 type Work struct {
-	meter meter
-	begun bool
+	meter   meter
+	begun   bool
+	putBack func() // puts the guest's instance back; nil: that is done
 }
 
 // Begin begins the work for a guest of the module. Where guests of the module are likely to compute for long, or many of them
@@ -48,9 +49,16 @@ func (w *Work) endGuest() {
 	w.meter.enter()
 }
 
+// Remains says whether the guest has left much to put back, tens of ms of it: End does that, so that the answer can leave before.
+func (w *Work) Remains() bool { return w.putBack != nil }
+
 // End ends the work, if it was begun. It gives the turn back and notes what was computed, but for what came after the guest,
 // which is not worth a look at the clock.
 func (w *Work) End() {
+	if w.putBack != nil {
+		w.putBack()
+		w.putBack = nil
+	}
 	if !w.begun {
 		return
 	}

@@ -69,3 +69,25 @@ func TestEndBeforeTurn(t *testing.T) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
 }
+
+// What is left of a guest with a large memory is put back when its work ends.
+func TestWorkPutsBack(t *testing.T) {
+	m, err := compileText(t, `(module (memory 512) (func (export "_start") (i32.store (i32.const 0x1000000) (i32.const 1))))`, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w Work
+	m.Begin(t.Context(), &w)
+	if err := m.Run(t.Context(), &Call{Work: &w}); err != nil {
+		t.Fatal(err)
+	}
+	if i := m.idle.take(&m.idle.shards[0]); i != nil || !w.Remains() {
+		t.Errorf("an instance is idle: %t; work remains: %t", i != nil, w.Remains())
+	}
+	w.End()
+	if i := m.idle.take(&m.idle.shards[0]); i == nil || w.Remains() || i.memory.content()[0x1000000] != 0 {
+		t.Errorf("an instance is idle: %t; work remains: %t", i != nil, w.Remains())
+	} else {
+		i.close()
+	}
+}
