@@ -211,6 +211,9 @@ func (g *guest) piece(d *descriptor, b []byte, each func(b []byte) (int, error))
 	default:
 		g.meter.resume()
 	}
+	if err != nil && d.writer != nil { // whoever stops the guest by that has done so
+		g.meter.waited = true
+	}
 	return n, err
 }
 
@@ -248,7 +251,6 @@ func (g *guest) fdWrite(p params) error {
 	n, err := g.vectors(p, d, false, d.writer.Write)
 	g.printed = d == &g.streams[1]
 	if err != nil {
-		g.meter.waited = true // who stops the guest by it has done so
 		return err
 	}
 	return g.putU32(p.u32(3), uint32(n))
