@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -144,6 +145,25 @@ func TestResetLarge(t *testing.T) {
 	}
 	if i := m.idle.take(&m.idle.shards[0]); i == nil || i.runs != 6 {
 		t.Errorf("got %+v, want an instance that has served all", i)
+	}
+}
+
+// What a guest has grown to is given back when the guests after it do without.
+func TestSweep(t *testing.T) {
+	m := compileFile(t, "testdata/secret.wasm", Config{Memory: 32 * pageSize})
+	for _, entrypoint := range append([]string{"grow"}, slices.Repeat([]string{"look"}, sweepAfter)...) {
+		if err := m.Run(t.Context(), &Call{Entrypoint: entrypoint}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	memory := m.idle.take(&m.idle.shards[0]).memory
+	defer memory.close()
+	if memory.image.dirty == nil {
+		t.Skip("the system does not tell which pages there are")
+	}
+	n, _, err := memory.image.dirty(memory.reserved[16*pageSize:memory.writable], memory.runs[:])
+	if err != nil || n > 0 {
+		t.Errorf("%d runs of pages are left, %v", n, err)
 	}
 }
 

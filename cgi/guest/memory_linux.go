@@ -182,7 +182,7 @@ func (m *memory) reset() error {
 		return nil
 	}
 	if m.resets%sweepAfter == 0 {
-		return unix.Madvise(used, unix.MADV_DONTNEED)
+		return unix.Madvise(m.reserved[:m.writable], unix.MADV_DONTNEED)
 	}
 	if m.image.dirty == nil {
 		return m.copyAll(used)
