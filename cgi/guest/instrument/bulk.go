@@ -37,9 +37,9 @@ func (b bulk) appendTo(code []byte) []byte {
 //	  instruction
 //	end
 func (w *walk) appendBulk(i instruction) {
-	w.bulk = true
+	size := w.temporary(typeI32, forSize)
 	w.copy(i.at)
-	w.out = w.appendSizeCharge(w.out, w.size)
+	w.out = w.appendSizeCharge(w.out, size)
 	if w.large(i) {
 		w.out = appendInt(append(w.out, opIf), int32(w.piecesType()))
 		w.out = appendUint(append(w.out, opCall), w.added(w.pieces(bulk{i.op, i.index})))
@@ -50,7 +50,7 @@ func (w *walk) appendBulk(i instruction) {
 	}
 	w.out = append(w.appendInterrupt(append(w.out, opIf, typeEmpty), 0), opEnd)
 	if i.op == opTableGrow {
-		w.out = w.appendTableBudget(w.out, w.size)
+		w.out = w.appendTableBudget(w.out, size)
 	}
 }
 

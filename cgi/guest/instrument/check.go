@@ -77,6 +77,10 @@ func (m *module) addGlobals() {
 		m.add(sectionGlobal, append(item, opEnd))
 		m.mutable++
 	}
+	if m.tracks { // what is written to, last
+		m.add(sectionGlobal, []byte{typeI64, mutable, opI64Const, 0, opEnd})
+		m.mutable++
+	}
 }
 
 // appendCharge appends code that takes a price from the counter and says whether that was too much.
@@ -110,11 +114,16 @@ func priceOfFrame(frame int) int32 {
 }
 
 func setPrice(code []byte, price int32) {
-	for i := range priceSize {
-		code[i] = byte(price&0x7f) | 0x80
-		price >>= 7
+	setWide(code[:priceSize], int64(price))
+}
+
+// setWide fills code with a number in LEB128, longer than need be.
+func setWide(code []byte, n int64) {
+	for i := range code {
+		code[i] = byte(n&0x7f) | 0x80
+		n >>= 7
 	}
-	code[priceSize-1] &= 0x7f
+	code[len(code)-1] &= 0x7f
 }
 
 // appendSizeCharge appends code that takes the price of the size on top of the stack, which stays there, and says whether that

@@ -26,13 +26,18 @@ func newEngine(t testing.TB, ctx context.Context) *engine {
 	e := &engine{interrupted: func() {}}
 	e.Runtime = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithCoreFeatures(allFeatures).WithMemoryLimitPages(1<<12))
 	t.Cleanup(func() { e.Close(ctx) })
+	e.exportInterrupt(t, ctx)
+	return e
+}
+
+func (e *engine) exportInterrupt(t testing.TB, ctx context.Context) {
+	t.Helper()
 	interrupt := api.GoFunc(func(context.Context, []uint64) { e.interrupted() })
 	_, err := e.NewHostModuleBuilder(InterruptModule).
 		NewFunctionBuilder().WithGoFunction(interrupt, nil, nil).Export(InterruptName).Instantiate(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e
 }
 
 // compile compiles a module. wazero panics on a few that are cut off.

@@ -35,7 +35,18 @@ func FuzzRewrite(f *testing.F) {
 		if (before == nil) != (after == nil) {
 			t.Fatalf("before: %v, after: %v", before, after)
 		}
+		if tracked := e.trackedVerdict(ctx, wasm, m); (tracked == nil) != (after == nil) {
+			t.Fatalf("after: %v, tracked: %v", after, tracked)
+		}
 	})
+}
+
+// trackedVerdict is verdict for the tracked form, if there is one, of what m is the plain form of.
+func (e *engine) trackedVerdict(ctx context.Context, wasm []byte, m *Module) error {
+	if t, err := RewriteTracked(wasm); err == nil {
+		m = t
+	}
+	return e.verdict(ctx, m.Binary)
 }
 
 // FuzzCode mutates the code of a function. If that is valid, Rewrite takes it and it is valid after.
@@ -52,11 +63,12 @@ func FuzzCode(f *testing.F) {
 		wasm := moduleWith(append(code, opEnd))
 		before := e.verdict(ctx, wasm)
 		m, after := Rewrite(wasm)
+		tracked := after
 		if after == nil {
-			after = e.verdict(ctx, m.Binary)
+			after, tracked = e.verdict(ctx, m.Binary), e.trackedVerdict(ctx, wasm, m)
 		}
-		if (before == nil) != (after == nil) {
-			t.Fatalf("before: %v, after: %v", before, after)
+		if (before == nil) != (after == nil) || (before == nil) != (tracked == nil) {
+			t.Fatalf("before: %v, after: %v, tracked: %v", before, after, tracked)
 		}
 	})
 }

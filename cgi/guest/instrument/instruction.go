@@ -57,13 +57,16 @@ const (
 	opI64Add             = 0x7c
 	opI64Sub             = 0x7d
 	opI64Mul             = 0x7e
+	opI64Or              = 0x84
 	opI64Shl             = 0x86
 	opI64ShrU            = 0x88
+	opI64Rotl            = 0x89
 	opF32Abs             = 0x8b
 	opF32Add             = 0x92
 	opF64Abs             = 0x99
 	opF64Add             = 0xa0
 	opI32WrapI64         = 0xa7
+	opI64ExtendI32U      = 0xad
 	opRefNull            = 0xd0
 	opRefFunc            = 0xd2
 	opBrOnNull           = 0xd5
@@ -81,7 +84,10 @@ const (
 	opTableGrow          = 0xfc0f
 	opTableSize          = 0xfc10
 	opTableFill          = 0xfc11
+	opV128Store          = 0xfd0b
 	opV128Const          = 0xfd0c
+	opV128Store8Lane     = 0xfd58
+	opV128Store64Lane    = 0xfd5b
 )
 
 // Types, as the bytes that they begin with.
@@ -89,7 +95,9 @@ const (
 	formFunction = 0x60
 	typeEmpty    = 0x40
 	typeI32      = 0x7f
+	typeI64      = 0x7e
 	typeF64      = 0x7c
+	typeV128     = 0x7b
 	typeFunc     = 0x70
 	typeExtern   = 0x6f
 	typeExn      = 0x69

@@ -155,15 +155,17 @@ func TestGuest(t *testing.T) {
 	if !strings.Contains(plain, "exit_code(4)") || !strings.Contains(plain, "recovered: runtime error") {
 		t.Fatalf("the guest itself fails: %s", plain)
 	}
-	m, err := rewrite(wasm, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !m.Recyclable {
-		t.Errorf("not recyclable: %s", m.Reason)
-	}
-	if got := runGuest(t, m); got != plain {
-		t.Errorf("got %s\nwant %s", got, plain)
+	for _, rewrite := range []func([]byte, int32) (*Module, error){rewrite, rewriteTracked} {
+		m, err := rewrite(wasm, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !m.Recyclable {
+			t.Errorf("not recyclable: %s", m.Reason)
+		}
+		if got := runGuest(t, m); got != plain {
+			t.Errorf("got %s\nwant %s", got, plain)
+		}
 	}
 }
 
@@ -195,7 +197,11 @@ func runGuest(t testing.TB, m *Module) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	check := checkTracked(instance, m.Written)
 	_, err = instance.ExportedFunction("_start").Call(ctx)
+	if err := check(); err != nil {
+		t.Error(err)
+	}
 	cause, _, _ := strings.Cut(fmt.Sprint(err), "\n")
 	return fmt.Sprintf("%s\n%s\n%d bytes", &output, cause, instance.Memory().Size())
 }

@@ -49,8 +49,12 @@ func callKernel(t testing.TB, instance api.Module, name string, n uint64) uint64
 
 func TestKernels(t *testing.T) {
 	plain := kernelInstance(t, keep)
-	for _, fill := range []int32{fill, 0} {
-		checked := kernelInstance(t, func(wasm []byte) (*Module, error) { return rewrite(wasm, fill) })
+	for _, c := range []struct {
+		fill    int32
+		rewrite func([]byte, int32) (*Module, error)
+	}{{fill, rewrite}, {0, rewrite}, {fill, rewriteTracked}, {0, rewriteTracked}} {
+		fill := c.fill
+		checked := kernelInstance(t, func(wasm []byte) (*Module, error) { return c.rewrite(wasm, fill) })
 		for _, k := range kernels {
 			want := callKernel(t, plain, k.name, k.n/10)
 			if got := callKernel(t, checked, k.name, k.n/10); got != want {
@@ -68,9 +72,9 @@ func memoryOf(instance api.Module) []byte {
 	return b
 }
 
-// BenchmarkChecks runs each kernel as it is and rewritten in turn. The ratio is the median of the pairs.
+// BenchmarkChecks runs each kernel as it is, rewritten and tracked in turn. The ratios are the medians of the pairs.
 func BenchmarkChecks(b *testing.B) {
-	plain, checked := kernelInstance(b, keep), kernelInstance(b, Rewrite)
+	plain, checked, tracked := kernelInstance(b, keep), kernelInstance(b, Rewrite), kernelInstance(b, RewriteTracked)
 	for _, k := range kernels {
 		b.Run(k.name, func(b *testing.B) {
 			run := func(instance api.Module) float64 {
@@ -78,17 +82,21 @@ func BenchmarkChecks(b *testing.B) {
 				callKernel(b, instance, k.name, k.n)
 				return float64(time.Since(start))
 			}
-			var times, ratios []float64
+			var times, ratios, trackedRatios []float64
 			for b.Loop() {
 				t := run(plain)
 				times = append(times, t)
-				ratios = append(ratios, run(checked)/t)
+				c := run(checked)
+				ratios = append(ratios, c/t)
+				trackedRatios = append(trackedRatios, run(tracked)/c)
 			}
 			slices.Sort(times)
 			slices.Sort(ratios)
+			slices.Sort(trackedRatios)
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(times[len(times)/2], "plain-ns")
 			b.ReportMetric(ratios[len(ratios)/2], "ratio")
+			b.ReportMetric(trackedRatios[len(trackedRatios)/2], "tracked/rewritten")
 		})
 	}
 }

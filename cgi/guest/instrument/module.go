@@ -59,6 +59,7 @@ type section struct {
 type module struct {
 	Module
 	fill       int32                    // of the counter
+	tracks     bool                     // which pages are written to
 	sections   [sectionTag + 1]*section // by id; nil: absent
 	signatures []signature              // of the types
 	imported   uint32                   // functions

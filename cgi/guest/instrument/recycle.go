@@ -26,6 +26,9 @@ func (m *module) recycle() {
 		}
 	}
 	m.sections[sectionData], m.sections[sectionDataCount] = nil, nil
+	if m.tracks {
+		m.Written = m.export("wagi.written", Global, m.written())
+	}
 	for i, g := range m.globals {
 		if !g.set {
 			continue

@@ -50,9 +50,9 @@ func specDirectory(t testing.TB) string {
 	return directory
 }
 
-// TestSpecification runs the scripts of the specification's test suite on three worlds: the modules as they are,
-// rewritten, and rewritten so that each check calls the interrupt. What functions return, how they trap and which
-// modules are invalid must be the same.
+// TestSpecification runs the scripts of the specification's test suite on four worlds: the modules as they are,
+// rewritten, rewritten so that each check calls the interrupt, and tracked. What functions return, how they trap and which
+// modules are invalid must be the same, and what is written to be noted.
 func TestSpecification(t *testing.T) {
 	directory := specDirectory(t)
 	scripts, _ := filepath.Glob(filepath.Join(directory, "*/testdata/*.json"))
@@ -82,7 +82,7 @@ func runScript(t *testing.T, directory, path string) {
 		t.Fatal(err)
 	}
 	eager := func(wasm []byte) (*Module, error) { return rewrite(wasm, 0) }
-	worlds := []*world{newWorld(t, keep, library), newWorld(t, Rewrite, library), newWorld(t, eager, library)}
+	worlds := []*world{newWorld(t, keep, library), newWorld(t, Rewrite, library), newWorld(t, eager, library), newWorld(t, track, library)}
 	for i, c := range script.Commands {
 		if slices.Contains(engineDefects, fmt.Sprintf("%s:%d", script.Source, c.Line)) {
 			continue
@@ -104,17 +104,27 @@ func keep(wasm []byte) (*Module, error) {
 	return &Module{Binary: wasm}, nil
 }
 
+// track stands for RewriteTracked and tracks what can be.
+func track(wasm []byte) (*Module, error) {
+	m, err := RewriteTracked(wasm)
+	if err != nil {
+		return Rewrite(wasm)
+	}
+	return m, nil
+}
+
 // world is a runtime and the modules that a script has instantiated in it.
 type world struct {
 	*engine
 	rewrite func([]byte) (*Module, error)
+	written map[api.Module]string // name of the global, of those that are tracked
 	named   map[string]api.Module
 	last    api.Module
 }
 
 func newWorld(t *testing.T, rewrite func([]byte) (*Module, error), library []byte) *world {
 	ctx := context.Background()
-	w := &world{newEngine(t, ctx), rewrite, make(map[string]api.Module), nil}
+	w := &world{newEngine(t, ctx), rewrite, make(map[api.Module]string), make(map[string]api.Module), nil}
 	if _, err := w.InstantiateWithConfig(ctx, library, wazero.NewModuleConfig().WithName("spectest")); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +138,7 @@ func (w *world) do(t *testing.T, directory string, c specCommand) string {
 	case "module":
 		return w.instantiate(t, directory, c)
 	case "assert_return", "action", "assert_trap", "assert_exception":
-		return w.invoke(ctx, c)
+		return w.invoke(t, ctx, c)
 	case "assert_invalid", "assert_malformed", "assert_unlinkable", "assert_uninstantiable":
 		if c.ModuleType == "text" {
 			return ""
@@ -156,14 +166,14 @@ func (w *world) instantiate(t *testing.T, directory string, c specCommand) strin
 	if err != nil {
 		return "refused: " + err.Error()
 	}
-	w.last = instance
+	w.last, w.written[instance] = instance, m.Written
 	if c.Name != "" {
 		w.named[c.Name] = instance
 	}
 	return "instantiated"
 }
 
-func (w *world) invoke(ctx context.Context, c specCommand) string {
+func (w *world) invoke(t *testing.T, ctx context.Context, c specCommand) string {
 	m := w.last
 	if c.Action.Module != "" {
 		m = w.named[c.Action.Module]
@@ -176,7 +186,11 @@ func (w *world) invoke(ctx context.Context, c specCommand) string {
 		args = append(args, a.bits()...)
 	}
 	f := m.ExportedFunction(c.Action.Field)
+	check := checkTracked(m, w.written[m])
 	results, err := f.Call(ctx, args...)
+	if err := check(); err != nil {
+		t.Errorf("line %d: %v", c.Line, err)
+	}
 	if err != nil {
 		cause, _, _ := strings.Cut(err.Error(), "\n") // then comes the stack, in which functions have other numbers
 		return cause

@@ -1,18 +1,34 @@
 package instrument
 
+import "slices"
+
 // walk goes through the code of a function and adds the checks. On its way it measures the longest path, in
 // instructions, loops counted once.
 type walk struct {
 	*module
 	editor
-	path    int     // from the function's entry
-	blocks  []block // that the walk is in, the function itself first
-	longest int     // path through the function
-	deepest int     // frame of what it calls
-	work    work    // for the engine
-	size    uint32  // local variable for the size of bulk instructions
-	bulk    bool    // there are some
+	path     int         // from the function's entry
+	blocks   []block     // that the walk is in, the function itself first
+	longest  int         // path through the function
+	deepest  int         // frame of what it calls
+	work     work        // for the engine
+	locals   uint32      // of the function, in number
+	own      []temporary // behind those
+	tracking             // where the module is tracked
 }
+
+// temporary is a local of ours.
+type temporary struct {
+	kind, use byte
+}
+
+// Uses of temporaries.
+const (
+	forSize = iota
+	forAddress
+	forValue
+	forPages
+)
 
 // block is a function, or a block in it.
 type block struct {
@@ -24,6 +40,8 @@ type block struct {
 	price    int   // of a loop: where the price of its check stands
 	around   bool  // there are blocks around it for the check
 	catches  []int // of a try_table: the blocks that its catches lead to
+	notes    int   // before it
+	floor    int   // of notes, before it
 }
 
 // unreachable is the path to code that cannot be reached.
@@ -33,7 +51,10 @@ const unreachable = -1
 func (m *module) withChecks(f *function) ([]byte, error) {
 	code := f.body
 	locals := f.params + code.locals()
-	w := walk{module: m, editor: edit(code), size: uint32(locals)}
+	w := walk{module: m, editor: edit(code), locals: uint32(locals)}
+	if m.tracks {
+		w.tracking = tracking{sets: map[uint32]int{}, latest: map[uint32]int{}}
+	}
 	m.begin(locals)
 	w.open(opBlock, 0)
 	w.work.enter(f.signature)
@@ -51,7 +72,7 @@ func (m *module) withChecks(f *function) ([]byte, error) {
 	}
 	body := w.declarations(f.body, code.at)
 	f.cost = w.longest + 1
-	f.frame = frameOf(locals, len(f.body.data)-f.body.at) + w.deepest
+	f.frame = frameOf(locals, len(f.body.data)-f.body.at+w.noted) + w.deepest
 	if !f.checked && f.cost <= longPath && f.frame <= longFrame && (!f.taken || f.cost <= indirectPath && f.frame <= indirectFrame) {
 		return append(body, w.done()...), nil
 	}
@@ -65,20 +86,34 @@ func (m *module) withChecks(f *function) ([]byte, error) {
 	return append(body, w.done()...), nil
 }
 
-// declarations are those of the function's locals, up to a position, with the one that bulk instructions need.
+// temporary is the local of ours for a use.
+func (w *walk) temporary(kind, use byte) uint32 {
+	t := temporary{kind, use}
+	at := slices.Index(w.own, t)
+	if at < 0 {
+		at = len(w.own)
+		w.own = append(w.own, t)
+	}
+	return w.locals + uint32(at)
+}
+
+// declarations are those of the function's locals, up to a position, and of ours.
 func (w *walk) declarations(r reader, end int) []byte {
 	groups := r.count()
-	if !w.bulk {
-		return append(appendUint(nil, uint32(groups)), r.data[r.at:end]...)
+	b := append(appendUint(nil, uint32(groups+len(w.own))), r.data[r.at:end]...)
+	for _, t := range w.own {
+		b = append(b, 1, t.kind)
 	}
-	b := append(appendUint(nil, uint32(groups+1)), r.data[r.at:end]...)
-	return append(b, 1, typeI32)
+	return b
 }
 
 // step adds the instruction to the path.
 func (w *walk) step(i instruction) {
 	s := w.typeOf(i)
 	w.work.count(w, &i, &s)
+	if w.tracks {
+		w.track(i, s)
+	}
 	w.rewrite(i)
 	if w.path != unreachable {
 		w.path += w.length(i)
@@ -96,6 +131,7 @@ func (w *walk) step(i instruction) {
 	case opElse:
 		b := w.top()
 		b.op, b.end, w.path = opElse, max(b.end, w.path), b.start
+		w.join(b)
 	case opEnd:
 		w.close()
 	case opBrIf, opBrOnNull, opBrOnNonNull:
@@ -118,8 +154,8 @@ func (w *walk) rewrite(i instruction) {
 	case opMemoryCopy, opMemoryFill, opMemoryInit, opTableCopy, opTableFill, opTableInit, opTableGrow:
 		w.appendBulk(i)
 	case opLocalGet, opLocalSet, opLocalTee:
-		if i.index >= w.size { // the next one is ours
-			w.fail("local %d of %d", i.index, w.size)
+		if i.index >= w.locals { // the next one is ours
+			w.fail("local %d of %d", i.index, w.locals)
 		}
 	case opTryTable:
 		w.copy(i.at)
@@ -164,7 +200,11 @@ func (w *walk) top() *block {
 }
 
 func (w *walk) open(op uint16, depth int) {
-	w.blocks = append(w.blocks, block{op: op, depth: depth, start: w.path, farthest: w.path, end: unreachable})
+	b := block{op: op, depth: depth, start: w.path, farthest: w.path, end: unreachable, notes: len(w.notes), floor: w.floor}
+	if op == opLoop {
+		w.floor = len(w.notes)
+	}
+	w.blocks = append(w.blocks, b)
 }
 
 // openLoop adds the check of a loop. The one that is out of the way is for loops without parameters: what is on the
@@ -188,17 +228,19 @@ func (w *walk) openLoop(i instruction) {
 
 // openTry opens a try_table. Its labels, which are seen from outside of it, are known to lead to blocks.
 func (w *walk) openTry(labels []label) {
-	b := block{op: opTryTable, depth: w.top().depth + 1, start: w.path, farthest: w.path, end: unreachable}
+	var catches []int
 	for _, l := range labels {
-		b.catches = append(b.catches, len(w.blocks)-1-int(l.out))
+		catches = append(catches, len(w.blocks)-1-int(l.out))
 	}
-	w.blocks = append(w.blocks, b)
+	w.open(opTryTable, w.top().depth+1)
+	w.top().catches = catches
 }
 
 // close leaves the innermost block.
 func (w *walk) close() {
 	b := *w.top()
 	w.blocks = w.blocks[:len(w.blocks)-1]
+	w.join(&b)
 	switch b.op {
 	case opLoop:
 		price := priceOf(b.farthest - b.start)

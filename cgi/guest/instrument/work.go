@@ -311,9 +311,19 @@ func (k *work) branch(l label, from place, blocks int) {
 func (k *work) touch(w *walk, local uint32) {
 	k.touches++
 	k.look()
-	if local < w.size && w.used[local] != w.walks {
+	if local < w.locals && w.used[local] != w.walks {
 		w.used[local] = w.walks
 		k.locals++
+	}
+}
+
+// note counts the code of a note, of so many bytes and with so many more locals.
+func (k *work) note(size, locals int) {
+	k.locals += locals
+	const perUse = 8 // or more, of a local; it comes to less for the global
+	for range size/perUse + 2 {
+		k.touches++
+		k.look()
 	}
 }
 
