@@ -22,7 +22,7 @@ var benchmarkEnv = []string{
 }
 
 // BenchmarkRun compares how a request may be served: by the engine as its documents show it, in an instance of its
-// own, and in one that is used again.
+// own, in one that is used again, and in one that tells which pages it has written to.
 func BenchmarkRun(b *testing.B) {
 	if err := buildPrograms(); err != nil {
 		b.Fatal(err)
@@ -30,7 +30,7 @@ func BenchmarkRun(b *testing.B) {
 	for name, file := range map[string]string{"wat": "testdata/hello.wasm", "go": filepath.Join(programs, "hello")} {
 		b.Run(name+"/wazero", func(b *testing.B) { benchmark(b, plainEngine(b, file)) })
 		b.Run(name+"/fresh", func(b *testing.B) { benchmark(b, compileFile(b, file, Config{NoReuse: true}).Run) })
-		b.Run(name+"/recycled", func(b *testing.B) { benchmark(b, compileFile(b, file, Config{}).Run) })
+		b.Run(name+"/recycled", func(b *testing.B) { benchmark(b, untracked(compileFile(b, file, Config{}))) })
 	}
 	gateway := compileFile(b, "testdata/hello.wasm", Config{})
 	b.Run("wat/gateway", func(b *testing.B) {
@@ -42,8 +42,22 @@ func BenchmarkRun(b *testing.B) {
 			return gateway.Run(ctx, call)
 		})
 	})
+	b.Run("wat/tracked", func(b *testing.B) {
+		m := compileFile(b, "testdata/hello.wasm", Config{})
+		form := trackedForm(b, m)
+		benchmark(b, func(ctx context.Context, call *Call) error {
+			call.Entrypoint = m.config.Entrypoint
+			return m.runIn(ctx, form, call)
+		})
+	})
 	volumes := []Volume{{Guest: "/data", Host: b.TempDir()}}
 	b.Run("wat/volume", func(b *testing.B) { benchmark(b, compileFile(b, "testdata/hello.wasm", Config{Volumes: volumes}).Run) })
+}
+
+// untracked is Run in the plain form.
+func untracked(m *Module) func(context.Context, *Call) error {
+	m.tracker = nil
+	return m.Run
 }
 
 // BenchmarkResume compares an interpreter that goes on from its resume point with one that starts for each request: the

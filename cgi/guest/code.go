@@ -20,7 +20,11 @@ import (
 )
 
 func (m *Module) warn(ctx context.Context, err error, message string) {
-	log.G(ctx).WithError(err).WithField("module", m.config.Name).Warn(message)
+	level := log.WarnLevel
+	if m.written != "" { // it runs without this form as well
+		level = log.DebugLevel
+	}
+	log.G(ctx).WithError(err).WithField("module", m.config.Name).Log(level, message)
 }
 
 func (m *Module) kept() codecache.Cache { return codecache.Cache{Dir: m.config.CompileCache} }
@@ -121,7 +125,7 @@ func (m *Module) compileAndKeep(ctx context.Context, binary []byte) error {
 	m.cache = s.cache
 	if err := m.loadBinary(ctx, binary); err != nil {
 		// The engine says the same of code that it cannot write, which is no fault of the module.
-		m.closeCache(ctx)
+		_ = m.closeEngine(ctx)
 		return m.loadBinary(ctx, binary)
 	}
 	key, err := codecache.Key(build.Target(), bytes.NewReader(binary))
@@ -187,14 +191,15 @@ func Precompile(ctx context.Context, wasm []byte, cache codecache.Cache, temp st
 	return cache.Put(key, func(w io.Writer) error { return Generate(ctx, code.Binary, temp, w) })
 }
 
-// closeCache frees the code of a cache that is not to be used any more.
-func (m *Module) closeCache(ctx context.Context) {
+// closeEngine frees the engine's part of the module.
+func (m *Module) closeEngine(ctx context.Context) (err error) {
 	if m.runtime != nil {
-		m.runtime.Close(ctx)
+		err = m.runtime.Close(ctx)
 		m.runtime = nil
 	}
 	if m.cache != nil {
-		_ = m.cache.Close(ctx)
+		err = errors.Join(err, m.cache.Close(ctx))
 		m.cache = nil
 	}
+	return err
 }

@@ -70,7 +70,7 @@ func (m *Module) loadRewritten(ctx context.Context, binary []byte) error {
 			return nil
 		}
 		m.warn(ctx, err, "compiled code cannot be used")
-		m.closeCache(ctx)
+		_ = m.closeEngine(ctx)
 	}
 	if m.config.CompileCache == "" {
 		return m.loadBinary(ctx, binary)

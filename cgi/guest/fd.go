@@ -154,7 +154,7 @@ func (g *guest) fdRenumber(p params) error {
 
 // vectors calls each for the buffers that a guest names, until one call fails or does less than asked.
 // A stream is read once only: the rest of the buffers might have to wait for more.
-func (g *guest) vectors(p params, d *descriptor, once bool, each func(b []byte) (int, error)) (total int, err error) {
+func (g *guest) vectors(p params, d *descriptor, take access, once bool, each func(b []byte) (int, error)) (total int, err error) {
 	most := maxPiece
 	if d == &g.streams[2] {
 		most = stderrPiece
@@ -168,7 +168,7 @@ func (g *guest) vectors(p params, d *descriptor, once bool, each func(b []byte) 
 		return 0, err
 	}
 	for ; len(list) > 0; list = list[8:] {
-		b, err := g.bytes(binary.LittleEndian.Uint32(list), binary.LittleEndian.Uint32(list[4:]))
+		b, err := take(g, binary.LittleEndian.Uint32(list), binary.LittleEndian.Uint32(list[4:]))
 		if err != nil {
 			return total, err
 		}
@@ -227,7 +227,7 @@ func (g *guest) fdRead(p params) error {
 	case d.reader == nil:
 		return errnoBadf
 	}
-	n, err := g.vectors(p, d, d.file == nil, func(b []byte) (n int, err error) {
+	n, err := g.vectors(p, d, (*guest).bytes, d.file == nil, func(b []byte) (n int, err error) {
 		n, err = d.reader.Read(b)
 		for n == 0 && err == nil && g.ctx.Err() == nil {
 			n, err = d.reader.Read(b)
@@ -248,7 +248,7 @@ func (g *guest) fdWrite(p params) error {
 	if d.writer == nil {
 		return errnoBadf
 	}
-	n, err := g.vectors(p, d, false, d.writer.Write)
+	n, err := g.vectors(p, d, (*guest).view, false, d.writer.Write)
 	g.printed = d == &g.streams[1]
 	if err != nil {
 		return err
@@ -262,7 +262,7 @@ func (g *guest) fdPread(p params) error {
 		return err
 	}
 	offset := int64(p[3])
-	n, err := g.vectors(p, d, false, func(b []byte) (int, error) {
+	n, err := g.vectors(p, d, (*guest).bytes, false, func(b []byte) (int, error) {
 		n, err := file.ReadAt(b, offset)
 		offset += int64(n)
 		return n, err
@@ -279,7 +279,7 @@ func (g *guest) fdPwrite(p params) error {
 		return err
 	}
 	offset := int64(p[3])
-	n, err := g.vectors(p, d, false, func(b []byte) (int, error) {
+	n, err := g.vectors(p, d, (*guest).view, false, func(b []byte) (int, error) {
 		n, err := d.file.WriteAt(b, offset)
 		offset += int64(n)
 		return n, err

@@ -91,11 +91,13 @@ type Module struct {
 	initializers []string // exported functions that lead to the initial state
 	recyclable   bool     // an instance can be put back to the initial state
 	globalNames  []string // of those that the guest can change
+	written      string   // exported global of the pages that the guest has written to; empty: it does not tell
 	start        string   // exported function that is called when the module is instantiated; empty: none
 	elements     uint64   // that tables begin with
 	tableBudget  string   // exported global of how many more they may have; empty: they do not grow
 
 	resumption *resumption // nil: guests start at the beginning
+	tracker    *tracker    // nil: there is only the plain form
 
 	missing  []atomic.Bool // the volume was missing, which has been logged
 	outbound *outbound     // nil: no host is allowed
@@ -180,10 +182,14 @@ func (m *Module) compile(ctx context.Context, wasm []byte) error {
 	if err := m.link(ctx, outline); err != nil {
 		return err
 	}
-	if err := m.prepare(ctx, code); err != nil || !m.config.Resume {
+	if err := m.prepare(ctx, code); err != nil {
 		return err
 	}
-	return m.freeze(ctx, code)
+	if m.config.Resume {
+		return m.freeze(ctx, code)
+	}
+	m.tracker = m.newTracker(ctx, wasm, outline.pages)
+	return nil
 }
 
 // prepare makes the initial state, and the first instance if it can be used again.
@@ -239,7 +245,7 @@ func (m *Module) Run(ctx context.Context, call *Call) error {
 	}
 	g := m.newGuest(ctx, call)
 	defer g.free()
-	return g.run(m, entrypoint)
+	return g.run(m.form(), entrypoint)
 }
 
 // Check reports, as an *[EntrypointError], an entrypoint that cannot be called. Every [Module.Run] of it fails the same way.
@@ -270,17 +276,14 @@ func (m *Module) Close(ctx context.Context) (err error) {
 		m.outbound.client.CloseIdleConnections()
 	}
 	m.idle.close()
+	if m.tracker != nil {
+		err = m.tracker.close(ctx)
+	}
 	if m.resumption != nil {
 		m.resumption.close()
 	}
 	if m.image != nil {
 		m.image.close()
 	}
-	if m.runtime != nil {
-		err = m.runtime.Close(ctx)
-	}
-	if m.cache != nil {
-		err = errors.Join(err, m.cache.Close(ctx))
-	}
-	return err
+	return errors.Join(err, m.closeEngine(ctx))
 }

@@ -26,11 +26,14 @@ type instance struct {
 	memory     *memory    // nil: the module has none
 	module     api.Module // nil: each guest gets its own
 	globals    []api.MutableGlobal
+	written    api.MutableGlobal // pages that the guest has; nil: it does not tell
 	budget     api.MutableGlobal // of elements that its tables may grow by; nil: they do not grow
 	entrypoint string
 	function   api.Function // the entrypoint; nil: not looked up yet
 	stack      *stack       // of function
 	runs       int
+
+	hostWritten uint64 // pages that system calls of the guest have written to
 
 	runner   api.Module            // nil: guests start at the beginning
 	snapshot experimental.Snapshot // the stack at the resume point; nil: it has not been there
@@ -62,6 +65,9 @@ func (m *Module) instantiate(g *guest, i *instance) (err error) {
 		i.globals = append(i.globals, i.module.ExportedGlobal(name).(api.MutableGlobal))
 	}
 	i.restoreGlobals()
+	if m.written != "" {
+		i.written = i.module.ExportedGlobal(m.written).(api.MutableGlobal)
+	}
 	if m.tableBudget != "" {
 		i.budget = i.module.ExportedGlobal(m.tableBudget).(api.MutableGlobal)
 		i.budget.Set(m.maxElements() - m.elements)
@@ -148,10 +154,10 @@ func (m *Module) reset(i *instance) error {
 		if i.memory == nil {
 			return nil
 		}
-		return i.memory.reset()
+		return i.memory.reset(everyPage)
 	}
 	if i.memory != nil {
-		if err := i.memory.reset(); err != nil {
+		if err := i.memory.reset(i.takeWritten()); err != nil {
 			return err
 		}
 		if !i.shrink() {

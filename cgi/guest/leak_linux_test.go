@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -35,12 +36,24 @@ func TestLeak(t *testing.T) {
 					t.Skipf("the kernel cannot: %v", err)
 				}
 			}
-			interleave(t, m, 3000)
+			interleave(t, m, m, 3000)
 			if m.idle.take(&m.idle.shards[0]) == nil {
 				t.Error("no instance was kept")
 			}
 		})
 	}
+	t.Run("tracked", func(t *testing.T) {
+		m := compileFile(t, "testdata/secret.wasm", Config{
+			Memory:  16 * pageSize,
+			CPU:     100 * time.Millisecond,
+			Volumes: []Volume{{Guest: "/data", Host: volumeWithFile(t)}},
+		})
+		form := trackedForm(t, m)
+		interleave(t, m, form, 3000)
+		if form.idle.take(&form.idle.shards[0]) == nil {
+			t.Error("no instance was kept")
+		}
+	})
 }
 
 func openPagemapOf(t *testing.T) *os.File {
@@ -60,8 +73,8 @@ func volumeWithFile(t *testing.T) string {
 }
 
 // interleave runs guests that leave secrets and, after each, one that looks for them, four at a time.
-func interleave(t *testing.T, m *Module, runs int) {
-	endings := []string{"return", "sprinkle", "sprinkle", "exit", "unreachable", "bounds", "recurse", "spin", "read", "grow"}
+func interleave(t *testing.T, m, form *Module, runs int) {
+	endings := []string{"return", "sprinkle", "sprinkle", "sprinkle-exit", "sprinkle-unreachable", "sprinkle-spin", "exit", "unreachable", "bounds", "recurse", "spin", "read", "grow"}
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
@@ -70,8 +83,8 @@ func interleave(t *testing.T, m *Module, runs int) {
 				if entrypoint == "recurse" && rand.IntN(50) > 0 { // takes long
 					continue
 				}
-				leave(m, entrypoint)
-				if err := m.Run(t.Context(), &Call{Entrypoint: "look"}); err != nil {
+				leave(m, form, entrypoint)
+				if err := m.runIn(t.Context(), form, &Call{Entrypoint: "look"}); err != nil {
 					t.Errorf("after %s: %v", entrypoint, err)
 				}
 			}
@@ -81,19 +94,19 @@ func interleave(t *testing.T, m *Module, runs int) {
 }
 
 // leave runs a guest, which is stopped by its client, its deadline or its limit if it does not end.
-func leave(m *Module, entrypoint string) {
+func leave(m, form *Module, entrypoint string) {
 	stdin, stdinWriter := io.Pipe()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	switch n := rand.IntN(40); {
 	case n < 20:
 		time.AfterFunc(time.Millisecond, cancel)
-	case n < 39 || entrypoint != "spin":
+	case n < 39 || !strings.HasSuffix(entrypoint, "spin"):
 		ctx, cancel = context.WithTimeout(ctx, time.Millisecond)
 		defer cancel()
 	}
 	context.AfterFunc(ctx, func() { stdinWriter.CloseWithError(io.ErrUnexpectedEOF) })
-	m.Run(ctx, &Call{Entrypoint: entrypoint, Stdin: stdin})
+	_ = m.runIn(ctx, form, &Call{Entrypoint: entrypoint, Stdin: stdin})
 }
 
 // What is not put back leads to a new instance, in a memory that was cleared.
@@ -112,24 +125,30 @@ func TestLeakTables(t *testing.T) {
 // After a reset each byte of a memory is the initial one, also of what the guest cannot reach any more.
 func TestReset(t *testing.T) {
 	m := compileFile(t, "testdata/secret.wasm", Config{})
+	for name, form := range map[string]*Module{"plain": m, "tracked": trackedForm(t, m)} {
+		t.Run(name, func(t *testing.T) { testReset(t, m, form) })
+	}
+}
+
+func testReset(t *testing.T, m, form *Module) {
 	for run := range 3 * sweepAfter {
 		entrypoint := "sprinkle"
 		if run%20 == 0 {
 			entrypoint = "return"
 		}
-		if err := m.Run(t.Context(), &Call{Entrypoint: entrypoint}); err != nil {
+		if err := m.runIn(t.Context(), form, &Call{Entrypoint: entrypoint}); err != nil {
 			t.Fatal(err)
 		}
-		i := m.idle.take(&m.idle.shards[0])
+		i := form.idle.take(&form.idle.shards[0])
 		memory := i.memory.reserved[:i.memory.writable]
 		n := len(m.image.content)
 		if !bytes.Equal(memory[:n], m.image.content) || bytes.Count(memory[n:], []byte{0}) != len(memory)-n {
 			t.Fatalf("run %d (%s) left something", run, entrypoint)
 		}
-		if got := i.module.Memory().Size(); got != 5*pageSize {
+		if got := i.module.Memory().Size(); got != 4*pageSize {
 			t.Fatalf("run %d left %d bytes of memory", run, got)
 		}
-		m.idle.put(&m.idle.shards[0], i)
+		form.idle.put(&form.idle.shards[0], i)
 	}
 }
 

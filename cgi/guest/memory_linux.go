@@ -94,6 +94,7 @@ type memory struct {
 	shrinking bool
 	settled   bool
 	resets    int
+	stale     bool // since the last sweep it was written to, nobody knows where
 	runs      [64]pageRun
 }
 
@@ -174,19 +175,30 @@ func (m *memory) content() []byte {
 	return m.reserved[:m.size]
 }
 
-// reset puts the initial content back. What the guest has not written to is not touched.
-func (m *memory) reset() error {
+// reset puts the initial content back. What the guest has not written to is not touched: the system knows, unless the guest has
+// named its pages.
+func (m *memory) reset(written uint64) error {
 	m.resets++
 	used := m.reserved[:m.size]
-	if len(used) == 0 {
+	named := written != everyPage && len(used) <= trackedBytes
+	m.stale = m.stale || !named
+	switch {
+	case len(used) == 0:
 		return nil
-	}
-	if m.resets%sweepAfter == 0 {
+	case m.stale && m.resets%sweepAfter == 0:
+		m.stale = false
 		return unix.Madvise(m.reserved[:m.writable], unix.MADV_DONTNEED)
-	}
-	if m.image.dirty == nil {
+	case named:
+		m.restorePages(written)
+		return nil
+	case m.image.dirty == nil:
 		return m.copyAll(used)
 	}
+	return m.restoreDirty(used)
+}
+
+// restoreDirty puts back what the system says was written to.
+func (m *memory) restoreDirty(used []byte) error {
 	base, kept := address(used), uint64(0)
 	for at := base; at < base+m.size; {
 		n, next, err := m.image.dirty(used[at-base:], m.runs[:])

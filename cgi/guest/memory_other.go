@@ -86,12 +86,25 @@ func (m *memory) content() []byte {
 }
 
 // reset puts the initial content back.
-func (m *memory) reset() error {
-	if len(m.bytes) > maxCopied && !m.settled {
+func (m *memory) reset(written uint64) error {
+	switch {
+	case written != everyPage && len(m.bytes) <= trackedBytes:
+		m.restorePages(written)
+	case len(m.bytes) > maxCopied && !m.settled:
 		return errTooLarge
+	default:
+		m.restore(m.bytes, 0, uint64(len(m.bytes)))
 	}
-	clear(m.bytes[copy(m.bytes, m.image.content):])
 	return nil
+}
+
+// restore puts the content from start to end back.
+func (m *memory) restore(used []byte, start, end uint64) {
+	n := 0
+	if start < uint64(len(m.image.content)) {
+		n = copy(used[start:end], m.image.content[start:])
+	}
+	clear(used[start:end][n:])
 }
 
 // settle makes the content, which is that of the image, the initial one. To make such a memory again would cost more

@@ -32,7 +32,7 @@ func (g *guest) path(addr, size uint32) (string, error) {
 	if size > maxPath {
 		return "", errnoNametoolong
 	}
-	b, err := g.bytes(addr, size)
+	b, err := g.view(addr, size)
 	return string(b), err
 }
 

@@ -28,6 +28,7 @@ type guest struct {
 	stack       *stack         // of the function that was called
 	maxStack    uint64         // bytes
 	overflow    bool           // the stack was longer
+	written     uint64         // pages, by its system calls
 	printed     bool           // to its standard output, in its last system call
 	meter       *meter
 	began       time.Duration // on the clock of now
@@ -132,10 +133,11 @@ func (g *guest) run(m *Module, entrypoint string) error {
 		}
 	}
 	g.instance = i
-	err := m.call(g, i, entrypoint)
+	err := m.timeCall(g, i, entrypoint)
 	if i.memory != nil {
 		g.call.Memory = uint64(len(i.memory.content()))
 	}
+	i.hostWritten = g.written
 	if used := i; g.remains() {
 		g.work.putBack = func() { m.release(home, used, err) }
 	} else {

@@ -208,12 +208,25 @@ func (p params) u32(i int) uint32 {
 	return uint32(p[i])
 }
 
-// bytes is the guest's memory itself, valid until the guest goes on.
-func (g *guest) bytes(addr, size uint32) ([]byte, error) {
+// access is how a system call gets at the guest's memory: by view or bytes.
+type access func(g *guest, addr, size uint32) ([]byte, error)
+
+// view is the guest's memory itself, valid until the guest goes on. Nobody writes to it.
+func (g *guest) view(addr, size uint32) ([]byte, error) {
 	b, ok := g.memory.Read(addr, size)
 	if !ok {
 		return nil, errnoFault
 	}
+	return b, nil
+}
+
+// bytes is the guest's memory for a system call to write to.
+func (g *guest) bytes(addr, size uint32) ([]byte, error) {
+	b, err := g.view(addr, size)
+	if err != nil {
+		return nil, err
+	}
+	g.note(addr, size)
 	if g.journal != nil {
 		g.journal.touch(addr, b)
 	}
