@@ -38,6 +38,7 @@ type exchange struct {
 	bytes     int64         // of the response's body
 	guest     time.Duration // in guests
 	work      guest.Work    // for the script that serves
+	slots     *slots        // it has one of these; nil: it has none, or needs none
 	script    *script       // that serves, or the next one to do so
 	log       func() *log.Entry
 }
@@ -109,10 +110,13 @@ func (x *exchange) logger() *log.Entry {
 
 // answer sends a response, whatever comes of the scripts.
 func (x *exchange) answer() error {
-	defer x.work.End()
+	defer x.leave()
 	err := x.serve()
-	if err != nil && x.status == 0 {
+	if err != nil && !x.sent {
 		x.fail(statusOf(err))
+	}
+	if x.work.Remains() && (err == nil || !x.sent) {
+		x.depart()
 	}
 	x.done(err)
 	return err
@@ -179,7 +183,7 @@ func (x *exchange) awaitRoute() error {
 
 // redirect makes x the request that a local redirect asks for, RFC 3875 §6.2.2: without a body, and so GET or HEAD.
 func (x *exchange) redirect(location string) {
-	x.work.End()
+	x.leave()
 	x.target = parseTarget(location)
 	if x.method != http.MethodHead {
 		x.method = http.MethodGet
@@ -216,24 +220,20 @@ func (x *exchange) run() (redirect string, err error) {
 	if err := m.slots.acquire(&s.life, x.route.metrics); err != nil {
 		return "", x.cause(&s.life, err)
 	}
-	defer m.slots.release()
+	x.slots = m.slots
 	m.code.Begin(&s.life, &x.work)
-	redirect, err = x.call(s)
-	if x.work.Remains() {
-		x.depart(redirect, err)
-		x.work.End()
-	}
-	return redirect, err
+	return x.call(s)
+}
+
+// leave ends what has been done for the script, and gives its slot back.
+func (x *exchange) leave() {
+	x.work.End()
+	x.slots.release()
+	x.slots = nil
 }
 
 // depart sends the answer at once. A client that does not receive must not hold up for long what comes then.
-func (x *exchange) depart(redirect string, err error) {
-	switch {
-	case redirect != "" || err != nil && x.sent:
-		return
-	case err != nil:
-		x.fail(statusOf(err))
-	}
+func (x *exchange) depart() {
 	client := http.NewResponseController(x.w)
 	_ = client.SetWriteDeadline(time.Now().Add(departTime)) // what fails here ends the connection, or is a writer of a test
 	_ = client.Flush()

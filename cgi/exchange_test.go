@@ -17,8 +17,10 @@ import (
 // What requests are kept in is used again: nothing of one may show in another, however it has ended.
 func TestAnswersDoNotMix(t *testing.T) {
 	server := startServer(t, Config{
-		Modules: []Module{{Route: "/echo/...", Module: "testdata/echo.wat"}, {Route: "/", Module: "testdata/behave.wat"}},
-		Limits:  Limits{Timeout: 50 * time.Millisecond, MaxConcurrency: 64},
+		Modules: []Module{
+			{Route: "/echo/...", Module: "testdata/echo.wat"},
+			{Route: "/", Module: "testdata/behave.wat", Limits: Limits{Timeout: 50 * time.Millisecond, MaxConcurrency: 64}},
+		},
 		TempDir: t.TempDir(),
 	})
 	disturb := func(query string, patience time.Duration) {
