@@ -178,3 +178,155 @@ uint32_t EXPORT(copies)(uint32_t n) {
 	}
 	return sum;
 }
+
+// SHA-256 itself, of 4 KiB.
+static const uint32_t round_constants[64] = {
+	0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+	0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+	0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+	0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+	0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+	0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+	0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+	0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+APART static void sha256_block(uint32_t h[8], const uint8_t *p) {
+	uint32_t w[64];
+	for (int i = 0; i < 16; i++) w[i] = (uint32_t)p[i * 4] << 24 | p[i * 4 + 1] << 16 | p[i * 4 + 2] << 8 | p[i * 4 + 3];
+	for (int i = 16; i < 64; i++)
+		w[i] = w[i - 16] + w[i - 7] + (rotate(w[i - 15], 7) ^ rotate(w[i - 15], 18) ^ w[i - 15] >> 3) +
+		       (rotate(w[i - 2], 17) ^ rotate(w[i - 2], 19) ^ w[i - 2] >> 10);
+	uint32_t a = h[0], b = h[1], c = h[2], d = h[3], e = h[4], f = h[5], g = h[6], k = h[7];
+	for (int i = 0; i < 64; i++) {
+		uint32_t t = k + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + ((e & f) ^ (~e & g)) + round_constants[i] + w[i];
+		uint32_t s = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+		k = g, g = f, f = e, e = d + t, d = c, c = b, b = a, a = t + s;
+	}
+	h[0] += a, h[1] += b, h[2] += c, h[3] += d, h[4] += e, h[5] += f, h[6] += g, h[7] += k;
+}
+
+uint32_t EXPORT(sha256)(uint32_t n) {
+	uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+	for (uint32_t i = 0; i < n * 64; i++) sha256_block(h, bytes + (i * 64 & 0xfff));
+	return h[0];
+}
+
+static void fill(uint32_t *at, uint32_t count) {
+	for (uint32_t i = 0, x = 2463534242; i < count; i++) {
+		x ^= x << 13, x ^= x >> 17, x ^= x << 5;
+		at[i] = x;
+	}
+}
+
+// Quicksort, and insertion where few are left.
+APART static void quicksort(uint32_t *a, int low, int high) {
+	while (high - low > 12) {
+		uint32_t pivot = a[low + (high - low) / 2];
+		int i = low, j = high;
+		while (i <= j) {
+			while (a[i] < pivot) i++;
+			while (a[j] > pivot) j--;
+			if (i > j) break;
+			uint32_t t = a[i];
+			a[i++] = a[j], a[j--] = t;
+		}
+		quicksort(a, low, j);
+		low = i;
+	}
+	for (int i = low + 1; i <= high; i++) {
+		uint32_t x = a[i];
+		int j = i - 1;
+		for (; j >= low && a[j] > x; j--) a[j + 1] = a[j];
+		a[j + 1] = x;
+	}
+}
+
+uint32_t EXPORT(sort)(uint32_t n) {
+	enum { count = 10000 };
+	static uint32_t a[count];
+	uint32_t sum = 0;
+	for (uint32_t r = 0; r < n; r++) {
+		fill(a, count);
+		quicksort(a, 0, count - 1);
+		sum += a[r % count];
+	}
+	return sum;
+}
+
+// A word in a text, by comparing it everywhere.
+APART static const char *find(const char *text, const char *word) {
+	for (; *text; text++) {
+		const char *t = text, *w = word;
+		while (*w && *t == *w) t++, w++;
+		if (!*w) return text;
+	}
+	return 0;
+}
+
+uint32_t EXPORT(search)(uint32_t n) {
+	static char text[10001];
+	for (int i = 0; i < 10000; i++) text[i] = "to be or not to be, that is the question: "[i % 42];
+	memcpy(text + 9990, "nobler", 6);
+	uint32_t sum = 0;
+	for (uint32_t r = 0; r < n; r++) sum += find(text + (r & 7), "nobler") - text;
+	return sum;
+}
+
+// Numbers and names of a text like JSON.
+uint32_t EXPORT(parse)(uint32_t n) {
+	static const char text[] = "{\"name\": \"value\", \"numbers\": [1, 22, 333, -4444, 55555], \"nested\": {\"yes\": true, \"no\": null}}";
+	uint32_t sum = 0;
+	for (uint32_t r = 0; r < n * 10; r++)
+		for (const char *p = text; *p;) {
+			if (*p == '"') {
+				for (p++; *p != '"'; p++) sum = sum * 31 + *p;
+				p++;
+			} else if (*p >= '0' && *p <= '9') {
+				uint32_t number = 0;
+				while (*p >= '0' && *p <= '9') number = number * 10 + (*p++ - '0');
+				sum += number;
+			} else if (*p >= 'a' && *p <= 'z') {
+				while (*p >= 'a' && *p <= 'z') p++;
+				sum++;
+			} else {
+				p++;
+			}
+		}
+	return sum;
+}
+
+// CRC-32 by a table, of 4 KiB.
+uint32_t EXPORT(crc32)(uint32_t n) {
+	static uint32_t table[256];
+	for (uint32_t i = 0; i < 256; i++) {
+		uint32_t c = i;
+		for (int k = 0; k < 8; k++) c = c & 1 ? c >> 1 ^ 0xedb88320 : c >> 1;
+		table[i] = c;
+	}
+	uint32_t c = ~0u;
+	for (uint32_t r = 0; r < n; r++)
+		for (uint32_t i = 0; i < 4096; i++) c = table[(c ^ bytes[i]) & 255] ^ c >> 8;
+	return ~c;
+}
+
+// Five bodies that attract each other, after the Benchmarks Game.
+typedef struct { double x, y, z, vx, vy, vz, mass; } body;
+
+uint32_t EXPORT(nbody)(uint32_t n) {
+	body bodies[5] = {{0, 0, 0, 0, 0, 0, 39.47}, {4.84, -1.16, -.10, .60, 2.81, -.02, .037}, {8.34, 4.12, -4.03, -1.01, 1.82, .008, .011},
+		{12.89, -15.11, -.22, 1.08, .86, -.01, .0017}, {15.37, -25.9, .179, .979, .594, -.034, .002}};
+	for (uint32_t r = 0; r < n * 100; r++) {
+		for (int i = 0; i < 5; i++) {
+			body *a = &bodies[i];
+			for (int j = i + 1; j < 5; j++) {
+				body *b = &bodies[j];
+				double dx = a->x - b->x, dy = a->y - b->y, dz = a->z - b->z;
+				double square = dx * dx + dy * dy + dz * dz, magnitude = .01 / (square * __builtin_sqrt(square));
+				a->vx -= dx * b->mass * magnitude, a->vy -= dy * b->mass * magnitude, a->vz -= dz * b->mass * magnitude;
+				b->vx += dx * a->mass * magnitude, b->vy += dy * a->mass * magnitude, b->vz += dz * a->mass * magnitude;
+			}
+		}
+		for (int i = 0; i < 5; i++) bodies[i].x += .01 * bodies[i].vx, bodies[i].y += .01 * bodies[i].vy, bodies[i].z += .01 * bodies[i].vz;
+	}
+	return bodies[0].x * 1e6;
+}
