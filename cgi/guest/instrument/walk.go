@@ -134,7 +134,13 @@ func (w *walk) step(i instruction) {
 		w.join(b)
 	case opEnd:
 		w.close()
-	case opBrIf, opBrOnNull, opBrOnNonNull:
+	case opBrIf:
+		if b := w.repeated(i); b != nil {
+			w.repeat(i, b)
+		} else {
+			w.branch(i.labels)
+		}
+	case opBrOnNull, opBrOnNonNull:
 		w.branch(i.labels)
 	case opBr, opBrTable:
 		w.branch(i.labels)
@@ -262,6 +268,24 @@ func (w *walk) close() {
 		return
 	}
 	w.top().farthest = max(w.top().farthest, b.farthest)
+}
+
+// repeated is the loop that a conditional branch leads back to, nil where it leads out of a block or passes values on.
+func (w *walk) repeated(i instruction) *block {
+	at := len(w.blocks) - 1 - int(i.labels[0].out)
+	if at < 0 || !w.blocks[at].around {
+		return nil
+	}
+	return &w.blocks[at]
+}
+
+// repeat makes a conditional branch to a loop an if with a branch in it. The engine compares and branches in two instructions,
+// but in six where a conditional branch leads to what others lead to as well, as at the end of a loop.
+func (w *walk) repeat(i instruction, b *block) {
+	w.copy(i.at)
+	w.out = append(w.out, opIf, typeEmpty, opBr)
+	w.out = append(appendUint(w.out, uint32(w.top().depth+1-b.depth)), opEnd)
+	w.drop()
 }
 
 // branch notes the path to the ends of blocks and adjusts the labels.

@@ -243,7 +243,13 @@ func (k *work) plain(w *walk, i *instruction, s *signature) {
 	switch op := i.op; op {
 	case opBrIf, opBrOnNull, opBrOnNonNull:
 		k.height--
-		k.branch(i.labels[0], k.place, 0)
+		from := k.place
+		if op == opBrIf && w.repeated(*i) != nil { // it becomes an if
+			from, k.place = k.next(), k.next()
+			k.above += 2 * int64(k.depth)
+			k.startBlocks(2)
+		}
+		k.branch(i.labels[0], from, 0)
 		k.place = k.next()
 		k.startBlocks(1)
 	case opBr, opBrTable:
