@@ -27,6 +27,8 @@ var endless = map[string]string{
 	"loop from a block":   `(func (export "run") (loop (block (block (br 2)))))`,
 	"loop of tries":       `(func (export "run") (loop (try_table (catch_all 0) (br 1))))`,
 	"loop of exceptions":  `(tag) (func (export "run") (loop (block (try_table (catch_all 0) (throw 0))) (br 0)))`,
+	"loop of known turns": `(func (export "run") (local i32) (loop (local.set 0 (i32.const 1600))
+		(loop (br_if 0 (local.tee 0 (i32.add (local.get 0) (i32.const -1))))) br 0))`,
 	"loop of fills":       `(memory 256) (func (export "run") (loop (memory.fill (i32.const 0) (i32.const 1) (i32.const 0x1000000)) br 0))`,
 	"loop of table fills": `(table 100000 funcref) (func (export "run") (loop (table.fill (i32.const 0) (ref.null func) (i32.const 100000)) br 0))`,
 	"tail recursion":      `(func $a (export "run") return_call $b) (func $b return_call $c) (func $c return_call $a)`,

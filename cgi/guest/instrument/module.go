@@ -82,6 +82,9 @@ type module struct {
 	mutable int     // globals, with those that are added
 	walks   int     // through functions
 	used    []int   // the last walk in which a function used its local of that number
+
+	assigned []assignment // that lead to the place of the walk, in order
+	ahead    []label      // of the last instruction ahead of it
 }
 
 // global is a global of the original.

@@ -15,6 +15,8 @@ type walk struct {
 	locals   uint32      // of the function, in number
 	own      []temporary // behind those
 	tracking             // where the module is tracked
+
+	constant int // where the last instruction is if it is an i32.const, else 0
 }
 
 // temporary is a local of ours.
@@ -39,6 +41,7 @@ type block struct {
 	end      int   // longest path of branches to its end
 	price    int   // of a loop: where the price of its check stands
 	around   bool  // there are blocks around it for the check
+	turns    int   // of a loop without a check: how many it takes
 	catches  []int // of a try_table: the blocks that its catches lead to
 	notes    int   // before it
 	floor    int   // of notes, before it
@@ -115,6 +118,7 @@ func (w *walk) step(i instruction) {
 		w.track(i, s)
 	}
 	w.rewrite(i)
+	w.assign(i)
 	if w.path != unreachable {
 		w.path += w.length(i)
 	}
@@ -217,19 +221,27 @@ func (w *walk) open(op uint16, depth int) {
 // stack when the check leaves the loop would be lost. A type that is an index can have them.
 func (w *walk) openLoop(i instruction) {
 	depth := w.top().depth
-	simple := w.data[i.at+1] >= typeEmpty && w.data[i.at+1] <= typeI32
-	var price int
-	if simple {
+	around := w.data[i.at+1] >= typeEmpty && w.data[i.at+1] <= typeI32
+	var turns, price int
+	if around {
+		turns = w.turns()
+	}
+	switch {
+	case turns > 0:
+		around = false
+	case around:
 		w.copy(i.at)
 		w.out, price = w.appendLoop(w.out, w.data[i.at:w.at])
 		w.drop()
 		depth += loopDepth
-	} else {
+	default:
 		w.copy(w.at)
 		w.out, price = w.appendPlainCheck(w.out)
 	}
+	w.assigned = w.assigned[:0]
 	w.open(opLoop, depth+1)
-	w.top().price, w.top().around = price, simple
+	b := w.top()
+	b.price, b.around, b.turns = price, around, turns
 }
 
 // openTry opens a try_table. Its labels, which are seen from outside of it, are known to lead to blocks.
@@ -249,12 +261,7 @@ func (w *walk) close() {
 	w.join(&b)
 	switch b.op {
 	case opLoop:
-		price := priceOf(b.farthest - b.start)
-		setPrice(w.out[b.price:], price)
-		if b.around {
-			w.copy(w.at)
-			w.out = w.appendLoopEnd(w.out, price)
-		}
+		w.closeLoop(&b)
 	case opIf: // without else
 		w.path = max(w.path, b.end, b.start)
 	default:
@@ -270,10 +277,25 @@ func (w *walk) close() {
 	w.top().farthest = max(w.top().farthest, b.farthest)
 }
 
+// closeLoop sets the price of a loop's check. Without one the path goes through all its turns.
+func (w *walk) closeLoop(b *block) {
+	path := b.farthest - b.start
+	if b.turns > 0 {
+		b.farthest += path * (b.turns - 1)
+		w.path += path * (b.turns - 1)
+		return
+	}
+	setPrice(w.out[b.price:], priceOf(path))
+	if b.around {
+		w.copy(w.at)
+		w.out = w.appendLoopEnd(w.out, priceOf(path))
+	}
+}
+
 // repeated is the loop that a conditional branch leads back to, nil where it leads out of a block or passes values on.
 func (w *walk) repeated(i instruction) *block {
 	at := len(w.blocks) - 1 - int(i.labels[0].out)
-	if at < 0 || !w.blocks[at].around {
+	if at < 0 || w.blocks[at].op != opLoop || !w.blocks[at].around && w.blocks[at].turns == 0 {
 		return nil
 	}
 	return &w.blocks[at]

@@ -367,6 +367,7 @@ func (k *work) share(globals int) (share float64, err error) {
 // begin begins the walk through a function with so many locals.
 func (m *module) begin(locals uint64) {
 	m.walks++
+	m.assigned = m.assigned[:0]
 	if missing := int(locals) - len(m.used); missing > 0 {
 		m.used = append(m.used, make([]int, missing)...)
 	}
