@@ -111,7 +111,10 @@ func cpuTime() time.Duration {
 var kernels = []struct {
 	name, what string
 	times      int
-}{{"xorshift", "simple loop", 40000}, {"sha", "like SHA-256", 60000}, {"matrix", "matrices", 200}, {"interpreter", "interpreter", 1500}}
+}{
+	{"xorshift", "simple loop", 40000}, {"sha", "like SHA-256", 60000}, {"sha256", "SHA-256", 2000}, {"matrix", "matrices", 200},
+	{"sort", "quicksort", 80}, {"search", "search in a text", 4000}, {"parse", "parser", 60000}, {"crc32", "CRC-32", 5000}, {"nbody", "n-body", 6000}, {"interpreter", "interpreter", 1500},
+}
 
 // measureComputing compares a guest that only computes, and that can be stopped, with wazero that cannot stop it.
 func measureComputing(ctx context.Context, b *bench) error {

@@ -7,7 +7,8 @@
 static const struct {
 	const char *name;
 	uint32_t (*run)(uint32_t);
-} kernels[] = {{"xorshift", xorshift}, {"sha", sha}, {"matrix", matrix}, {"interpreter", interpreter}};
+} kernels[] = {{"xorshift", xorshift}, {"sha", sha}, {"sha256", sha256}, {"matrix", matrix}, {"sort", sort}, {"search", search},
+	{"parse", parse}, {"crc32", crc32}, {"nbody", nbody}, {"interpreter", interpreter}};
 
 int main(int argc, char **argv) {
 	for (int i = 0; argc == 3 && i < sizeof kernels / sizeof kernels[0]; i++)
