@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim-wagi-v1/cgi/guest"
 	"containerd-shim-wagi-v1/test/bench/engine"
 )
 
@@ -88,7 +87,7 @@ func hello(ctx context.Context, run engine.Run, deadline time.Time) (n int, err 
 	var out bytes.Buffer
 	for time.Now().Before(deadline) {
 		out.Reset()
-		call := &guest.Call{Args: []string{"/hello"}, Env: environment, Stdin: strings.NewReader(""), Stdout: &out}
+		call := &engine.Call{Args: []string{"/hello"}, Env: environment, Stdin: strings.NewReader(""), Stdout: &out}
 		if err := run(ctx, call); err != nil {
 			return n, err
 		}
@@ -113,7 +112,8 @@ var kernels = []struct {
 	times      int
 }{
 	{"xorshift", "simple loop", 40000}, {"sha", "like SHA-256", 60000}, {"sha256", "SHA-256", 2000}, {"matrix", "matrices", 200},
-	{"sort", "quicksort", 80}, {"search", "search in a text", 4000}, {"parse", "parser", 60000}, {"crc32", "CRC-32", 5000}, {"nbody", "n-body", 6000}, {"interpreter", "interpreter", 1500},
+	{"sort", "quicksort", 80}, {"search", "search in a text", 4000}, {"parse", "parser", 60000}, {"crc32", "CRC-32", 5000},
+	{"nbody", "n-body", 6000}, {"interpreter", "interpreter", 1500},
 }
 
 // measureComputing compares a guest that only computes, and that can be stopped, with wazero that cannot stop it.
@@ -128,7 +128,7 @@ func measureComputing(ctx context.Context, b *bench) error {
 	}
 	for _, kernel := range kernels {
 		var times [2][]float64
-		call := &guest.Call{Args: []string{"compute", kernel.name, strconv.Itoa(kernel.times)}}
+		call := &engine.Call{Args: []string{"compute", kernel.name, strconv.Itoa(kernel.times)}}
 		for range 5 {
 			err := b.each(2, func(i int) error {
 				before := cpuTime()

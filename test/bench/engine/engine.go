@@ -17,8 +17,15 @@ import (
 	"containerd-shim-wagi-v1/cgi/guest"
 )
 
+// Call is what one guest is given.
+type Call struct {
+	Args, Env []string // Env: NAME=value
+	Stdin     io.Reader
+	Stdout    io.Writer
+}
+
 // A Run runs one guest.
-type Run func(context.Context, *guest.Call) error
+type Run func(context.Context, *Call) error
 
 // Gateway is the gateway's own engine.
 func Gateway(ctx context.Context, file string) (Run, error) {
@@ -30,7 +37,10 @@ func Gateway(ctx context.Context, file string) (Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return module.Run, nil
+	return func(ctx context.Context, call *Call) error {
+		env := guest.NewEnvironment(call.Env...)
+		return module.Run(ctx, &guest.Call{Args: call.Args, Env: env, Stdin: call.Stdin, Stdout: call.Stdout})
+	}, nil
 }
 
 // Wazero instantiates the module for each guest.
@@ -47,7 +57,7 @@ func Wazero(ctx context.Context, file string) (Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, call *guest.Call) error {
+	return func(ctx context.Context, call *Call) error {
 		config := wazero.NewModuleConfig().WithName("").WithArgs(call.Args...).WithStdin(call.Stdin).WithStdout(call.Stdout)
 		for _, e := range call.Env {
 			name, value, _ := strings.Cut(e, "=")
@@ -80,7 +90,7 @@ func Wasmtime(_ context.Context, file string) (Run, error) {
 		return nil, err
 	}
 	outputs := sync.Pool{New: func() any { return newOutput() }}
-	return func(_ context.Context, call *guest.Call) error {
+	return func(_ context.Context, call *Call) error {
 		out := outputs.Get().(*output)
 		defer outputs.Put(out)
 		return out.run(engine, linker, module, call)
@@ -99,7 +109,7 @@ func newOutput() *output {
 	return &output{os.NewFile(uintptr(fd), "output"), fmt.Sprintf("/proc/self/fd/%d", fd), err}
 }
 
-func (o *output) run(engine *wasmtime.Engine, linker *wasmtime.Linker, module *wasmtime.Module, call *guest.Call) error {
+func (o *output) run(engine *wasmtime.Engine, linker *wasmtime.Linker, module *wasmtime.Module, call *Call) error {
 	if o.err != nil {
 		return o.err
 	}

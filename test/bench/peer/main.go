@@ -16,7 +16,6 @@ import (
 	"os"
 	"strings"
 
-	"containerd-shim-wagi-v1/cgi/guest"
 	"containerd-shim-wagi-v1/test/bench/engine"
 )
 
@@ -52,7 +51,7 @@ type scripts engine.Run
 
 func (s scripts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var out bytes.Buffer
-	call := &guest.Call{Args: []string{r.URL.Path}, Env: environment(r), Stdin: r.Body, Stdout: &out}
+	call := &engine.Call{Args: []string{r.URL.Path}, Env: environment(r), Stdin: r.Body, Stdout: &out}
 	if err := s(r.Context(), call); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
