@@ -12,6 +12,7 @@ import (
 // report collects what is measured.
 type report struct {
 	rows    []row
+	remarks []string
 	servers []*server // that were measured side by side; nil: none
 }
 
@@ -40,6 +41,11 @@ func (r *report) atLeast(target, figure float64, measure string) {
 	r.rows = append(r.rows, row{measure: measure, sign: "≥", target: target, figure: figure})
 }
 
+// remark adds a line below the rows.
+func (r *report) remark(line string) {
+	r.remarks = append(r.remarks, line)
+}
+
 func (r *report) print(w io.Writer) {
 	if r.servers != nil {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -62,6 +68,9 @@ func (r *report) print(w io.Writer) {
 		fmt.Fprintf(t, "%s\t%s %g\t%s\t%s\n", row.measure, row.sign, row.target, figure, verdict)
 	}
 	t.Flush()
+	for _, line := range r.remarks {
+		fmt.Fprintln(w, line)
+	}
 }
 
 func median(figures []float64) float64 {
