@@ -8,8 +8,8 @@ import (
 // A check takes a price from the counter and, when that is used up, calls the interrupt and fills the counter again.
 // The price is for the longest path that the guest can take before it comes to a check that pays for what follows, so
 // that the time between two interrupts is bounded, and short, whatever the code looks like:
-//   - a loop pays for the longest path through it, at its head, or if its code says how many turns it takes, what is
-//     before it pays for all of them;
+//   - a loop pays for the longest path through it, at its head; for a short one whose code says how many turns it takes,
+//     what is before it pays, for all of them;
 //   - a function pays for itself, at its entry, if calls can lead from it to itself or the path through it is long;
 //     for a shorter one the caller pays;
 //   - a bulk instruction pays for the size that it is given, and a large one is done in pieces.
@@ -18,7 +18,7 @@ import (
 // functions without that it calls: between two interrupts not much more than stackPerFill is taken. A try_table, for which
 // the engine copies the whole stack, calls the interrupt itself.
 //
-// One thing has no bound but the size of the module: a path without such loops, of up to longPath instructions for each one in
+// One thing has no bound but the size of the module: a path without loops that pay, of up to longPath instructions for each one in
 // the function.
 const (
 	fill         = 1 << 20 // of the counter

@@ -96,6 +96,7 @@ const (
 	typeEmpty    = 0x40
 	typeI32      = 0x7f
 	typeI64      = 0x7e
+	typeF32      = 0x7d
 	typeF64      = 0x7c
 	typeV128     = 0x7b
 	typeFunc     = 0x70

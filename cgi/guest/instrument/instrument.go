@@ -7,7 +7,10 @@
 // The package reads modules and writes modules; it runs none. It walks code exactly as wazero does.
 package instrument
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // The import that the rewritten module has more than the original, a function without parameters and results.
 // A guest that computes calls it each 0.05 to 1 ms, and after 8 million instructions at the latest. It may panic.
@@ -102,7 +105,7 @@ func rewriteTracked(wasm []byte, fill int32) (*Module, error) {
 	case !m.Recyclable:
 		return nil, fmt.Errorf("not tracked: %s", m.Reason)
 	case m.Memory == "":
-		return nil, errNoMemory
+		return nil, errors.New("not tracked: has no memory")
 	}
 	return m, nil
 }

@@ -83,8 +83,8 @@ type module struct {
 	walks   int     // through functions
 	used    []int   // the last walk in which a function used its local of that number
 
-	assigned []assignment // that lead to the place of the walk, in order
-	ahead    []label      // of the last instruction ahead of it
+	assigned []assignment // on the one way to the place of the walk, in order
+	ahead    []label      // room for those of an instruction that is read ahead
 }
 
 // global is a global of the original.

@@ -1,9 +1,6 @@
 package instrument
 
-import (
-	"errors"
-	"math"
-)
+import "math"
 
 // The code of a tracked module notes which pages of memory it is going to write to, in an i64 that it never clears: bit n
 // is for all pages whose number is n modulo 64. It may note more than it writes to, but never less.
@@ -13,13 +10,8 @@ import (
 const (
 	trackShift = 12              // of an address to the number of its page
 	reach      = 1 << trackShift // bytes that a note of a local is for at most: they lie in two pages
-	offsetSize = priceSize       // bytes of an offset, in LEB128 made longer than need be
+	offsetSize = 5               // bytes of an offset, in LEB128 made longer than need be
 	maskSize   = 10              // the same of a mask
-)
-
-var (
-	errAtomic   = errors.New("not tracked: atomic instructions")
-	errNoMemory = errors.New("not tracked: has no memory")
 )
 
 // tracking is what the walk through a function knows of addresses.
@@ -42,10 +34,10 @@ type operand struct {
 // note is code that notes a write to what lies between two offsets from a local, or to constant addresses.
 type note struct {
 	local       uint32 // or constants, which is none
-	sets        int
+	sets        int    // of the local, then
 	first, last uint32 // the offsets
-	mask        uint64
-	at, atLast  int // where the offsets stand, or the mask
+	mask        uint64 // the pages of constants
+	at, atLast  int    // where the offsets stand, or the mask
 }
 
 const constants = math.MaxUint32
@@ -58,12 +50,20 @@ func (m *module) written() uint32 {
 	return uint32(len(m.globals)) + 1
 }
 
+// stores are i32.store and the instructions behind it, by what they store.
+var stores = [...]struct {
+	kind byte
+	size uint32
+}{
+	{typeI32, 4}, {typeI64, 8}, {typeF32, 4}, {typeF64, 8}, {typeI32, 1}, {typeI32, 2}, {typeI64, 1}, {typeI64, 2}, {typeI64, 4},
+}
+
 // stored says of what type the value is that an instruction stores in memory, and how many bytes it stores: 0 for others.
 func stored(op uint16) (kind byte, size uint32) {
 	switch {
 	case op >= opI32Store && op <= opI64Store32:
-		n := op - opI32Store
-		return "\x7f\x7e\x7d\x7c\x7f\x7f\x7e\x7e\x7e"[n], uint32("\x04\x08\x04\x08\x01\x02\x01\x02\x04"[n])
+		s := stores[op-opI32Store]
+		return s.kind, s.size
 	case op == opV128Store:
 		return typeV128, 16
 	case op >= opV128Store8Lane && op <= opV128Store64Lane:
@@ -76,7 +76,7 @@ func stored(op uint16) (kind byte, size uint32) {
 func (w *walk) track(i instruction, s signature) {
 	switch kind, size := stored(i.op); {
 	case i.op>>8 == prefixAtomic:
-		w.fail("%w", errAtomic)
+		w.fail("not tracked: atomic instructions")
 	case i.op == opMemoryCopy, i.op == opMemoryFill, i.op == opMemoryInit:
 		w.note(i.at, w.noteBulk)
 	case size > 0:
@@ -134,6 +134,7 @@ func (w *walk) known(local uint32) *note {
 	return n
 }
 
+// remember makes a note known from here on.
 func (w *walk) remember(n note) {
 	n.sets = w.sets[n.local]
 	w.latest[n.local] = len(w.notes)
@@ -205,6 +206,8 @@ func (w *walk) appendPage(local, offset uint32) (at int) {
 
 // noteBulk notes a write from the address that is the first of three operands, of as many bytes as the last one says: from
 // the first page on as many more as the end is further, 63 at most. One that would go beyond 4 GiB writes nothing.
+//
+//	written |= rotl(-1 >> (63 - min(pages, 63)), to >> trackShift), where pages = (to+size)>>trackShift - to>>trackShift
 func (w *walk) noteBulk() {
 	to, from := w.temporary(typeI32, forAddress), w.temporary(typeI32, forValue)
 	size, pages := w.temporary(typeI32, forSize), w.temporary(typeI32, forPages)
@@ -251,8 +254,7 @@ func (w *walk) operate(i instruction, s signature) {
 		w.sets[i.index]++
 		w.pop(1)
 	case i.op == opI32Const:
-		r := reader{data: w.data, at: i.at + 1}
-		w.push(operand{op: opI32Const, value: uint32(r.int(offsetSize))})
+		w.push(operand{op: opI32Const, value: w.constantAt(i.at)})
 	case i.op == opDrop, i.op == opGlobalSet, i.op == opBrIf:
 		w.pop(1)
 	case size > 0:

@@ -20,7 +20,8 @@ import "slices"
 //
 // They need no check if nothing else changes $i, leads back to the loop or leads out of it.
 
-// maxCounted is how many instructions all turns of a loop without a check may have: for its size not more than calls have at most.
+// maxCounted is how many instructions all turns of a loop without a check may have. Its code, with what sets the local before it, has
+// more than 8: for its size that is no more than calls may have.
 const maxCounted = 8 * longPath
 
 // assignment is that of a local, of a constant or of what is not known.
@@ -54,8 +55,8 @@ func (r *reader) constantAt(at int) uint32 {
 	return uint32(immediate.int(5))
 }
 
-// before is the constant that a local has here.
-func (m *module) before(local uint32) (value uint32, known bool) {
+// constantOf is the constant that a local is here, if that is known.
+func (m *module) constantOf(local uint32) (value uint32, known bool) {
 	for i := len(m.assigned) - 1; i >= 0; i-- {
 		if a := m.assigned[i]; a.local == local {
 			return a.value, a.constant
@@ -71,7 +72,7 @@ var (
 )
 
 // turns is how many turns the loop takes that begins here, 0 if it does not say so or if they are too long. It reads ahead, but
-// not beyond the beginning of a loop in it, so that nothing is read a third time.
+// not beyond the beginning of a loop in it, so that each instruction is read ahead for one loop alone.
 func (w *walk) turns() int {
 	r := w.reader
 	r.labels = w.ahead
@@ -99,7 +100,7 @@ func (w *walk) turns() int {
 		return 0
 	}
 	local := end[0].index
-	first, known := w.before(local)
+	first, known := w.constantOf(local)
 	if !known || end[3].index != local || w.assignments(local, r.at) != 1 {
 		return 0
 	}
