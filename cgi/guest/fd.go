@@ -211,7 +211,7 @@ func (g *guest) piece(d *descriptor, b []byte, each func(b []byte) (int, error))
 	default:
 		g.meter.resume()
 	}
-	if err != nil && d.writer != nil { // whoever stops the guest by that has done so
+	if err != nil && d.writer != nil { // the writer may have ended the guest's context, which is looked at after a wait
 		g.meter.waited = true
 	}
 	return n, err

@@ -116,10 +116,10 @@ type Call struct {
 	Stdin      io.Reader
 	Stdout     io.Writer
 	Stderr     io.Writer
-	GoOn       func()        // called when the guest has written to Stdout and goes on: by its next system call, or by computing for 0.1 to 1 ms
+	GoOn       func()        // called when the guest goes on after a write to Stdout: by a system call, or by computing for 0.1 to 1 ms
 	NoVolumes  bool          // the guest does not see the module's volumes
 	Memory     uint64        // set by Run: bytes of linear memory that the guest had in the end
-	Took       time.Duration // set by Run: since the begin of the work
+	Took       time.Duration // set by Run: how long the guest took, with what it waited for
 	Work       *Work         // of which the guest is a part; default one of its own
 }
 

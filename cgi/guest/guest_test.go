@@ -143,7 +143,10 @@ func TestSame(t *testing.T) {
 // outcome is what can be seen of a guest.
 func outcome(t *testing.T, m *Module, entrypoint string, args []string) string {
 	var stdout, stderr bytes.Buffer
-	call := &Call{Entrypoint: entrypoint, Args: args, Env: NewEnvironment("NAME=value"), Stdin: strings.NewReader("body"), Stdout: &stdout, Stderr: &stderr}
+	call := &Call{
+		Entrypoint: entrypoint, Args: args, Env: NewEnvironment("NAME=value"),
+		Stdin: strings.NewReader("body"), Stdout: &stdout, Stderr: &stderr,
+	}
 	err := m.Run(t.Context(), call)
 	return fmt.Sprintf("%s\n%s\n%v", &stdout, &stderr, err)
 }

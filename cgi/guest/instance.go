@@ -26,14 +26,14 @@ type instance struct {
 	memory     *memory    // nil: the module has none
 	module     api.Module // nil: each guest gets its own
 	globals    []api.MutableGlobal
-	written    api.MutableGlobal // pages that the guest has; nil: it does not tell
+	written    api.MutableGlobal // of the pages that the guest has written to; nil: it does not tell
 	budget     api.MutableGlobal // of elements that its tables may grow by; nil: they do not grow
 	entrypoint string
 	function   api.Function // the entrypoint; nil: not looked up yet
 	stack      *stack       // of function
 	runs       int
 
-	hostWritten uint64 // pages that system calls of the guest have written to
+	hostWritten uint64 // pages that the guest's system calls have written to
 
 	runner   api.Module            // nil: guests start at the beginning
 	snapshot experimental.Snapshot // the stack at the resume point; nil: it has not been there

@@ -60,7 +60,7 @@ type meter struct {
 	cpu    time.Duration // used of it as CPU time, with a limit
 	until  time.Duration // used at the end of the slice
 	work   int           // in system calls since the last look at the clock
-	waited bool          // the guest may have waited in the system call that it is in
+	waited bool          // the guest may have waited in the system call that it is in, or for its turn to begin
 }
 
 // pause begins a time in which the guest may have to wait.
@@ -178,6 +178,7 @@ func (g *guest) worked(ns int) {
 	}
 }
 
+// interruptCall interrupts a system call. It stands apart so that worked is inlined.
 func (g *guest) interruptCall() {
 	g.meter.leave()
 	g.interrupt()

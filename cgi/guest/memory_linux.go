@@ -225,15 +225,6 @@ func (m *memory) copyAll(used []byte) error {
 	return nil
 }
 
-// restore puts the content from start to end back.
-func (m *memory) restore(used []byte, start, end uint64) {
-	n := 0
-	if start < uint64(len(m.image.content)) {
-		n = copy(used[start:end], m.image.content[start:])
-	}
-	clear(used[start:end][n:])
-}
-
 func (m *memory) close() {
 	unmapMemory(m.reserved)
 	m.reserved = nil

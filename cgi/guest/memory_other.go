@@ -85,7 +85,7 @@ func (m *memory) content() []byte {
 	return m.bytes
 }
 
-// reset puts the initial content back.
+// reset puts the initial content back: of the pages that the guest has named, or else all.
 func (m *memory) reset(written uint64) error {
 	switch {
 	case written != everyPage && len(m.bytes) <= trackedBytes:
@@ -96,15 +96,6 @@ func (m *memory) reset(written uint64) error {
 		m.restore(m.bytes, 0, uint64(len(m.bytes)))
 	}
 	return nil
-}
-
-// restore puts the content from start to end back.
-func (m *memory) restore(used []byte, start, end uint64) {
-	n := 0
-	if start < uint64(len(m.image.content)) {
-		n = copy(used[start:end], m.image.content[start:])
-	}
-	clear(used[start:end][n:])
 }
 
 // settle makes the content, which is that of the image, the initial one. To make such a memory again would cost more

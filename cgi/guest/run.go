@@ -138,7 +138,7 @@ func (g *guest) run(m *Module, entrypoint string) error {
 		g.call.Memory = uint64(len(i.memory.content()))
 	}
 	i.hostWritten = g.written
-	if used := i; g.remains() {
+	if used := i; g.remains() { // i is set twice: in the closure it would be an allocation for each guest
 		g.work.putBack = func() { m.release(home, used, err) }
 	} else {
 		m.release(home, used, err)
@@ -150,7 +150,7 @@ func (g *guest) run(m *Module, entrypoint string) error {
 	return result
 }
 
-// largeMemory is of how many bytes on it may take ms to put a memory back.
+// largeMemory is how many bytes a memory has at most that is put back before the answer leaves: it takes 0.1 µs a page.
 const largeMemory = 16 << 20
 
 // remains says whether the guest's instance is put back at the end of the work, as its memory is large.

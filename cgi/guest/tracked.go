@@ -30,14 +30,14 @@ type tracker struct {
 	module   *Module
 	original []byte
 	mean     atomic.Int64 // time of the module's guests, in which the last ones weigh most, in ns
-	begun    atomic.Bool
+	begun    atomic.Bool  // to make the form
 	ctx      context.Context
 	cancel   context.CancelFunc
 	making   sync.WaitGroup
 	form     atomic.Pointer[Module] // nil: not made, or there is none
 }
 
-// newTracker is nil where there is nothing to gain, or system calls write to memory that do not note it, those of HTTP.
+// newTracker is nil where there is nothing to gain, and for modules whose guests send requests: those system calls note no pages.
 func (m *Module) newTracker(ctx context.Context, wasm []byte, pages uint64) *tracker {
 	if !m.recyclable || !m.memory || m.config.NoReuse || m.config.Resume || m.outbound != nil ||
 		len(wasm) > trackedSize || max(pages*pageSize, m.least) > trackedBytes {
@@ -96,18 +96,18 @@ func (m *Module) newTracked(ctx context.Context, wasm []byte) (*Module, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Module{
+	form := &Module{
 		config: m.config, instance: m.instance, memory: true, limit: m.limit, state: m.state, idle: newPool(),
 		recyclable: true, globalNames: code.Globals, written: code.Written, tracker: m.tracker,
 	}
-	if err = t.loadRewritten(ctx, code.Binary); err == nil {
-		err = t.link(ctx, outline{memory: true})
+	if err = form.loadRewritten(ctx, code.Binary); err == nil {
+		err = form.link(ctx, outline{memory: true})
 	}
 	if err != nil {
-		t.closeEngine(ctx)
+		_ = form.closeEngine(ctx)
 		return nil, err
 	}
-	return t, nil
+	return form, nil
 }
 
 // form is the module in the form that its next guest is to have.
@@ -142,7 +142,7 @@ func (g *guest) note(addr, size uint32) {
 	g.written |= bits.RotateLeft64(everyPage>>(63-min(more, 63)), int(first%64))
 }
 
-// takeWritten says what pages a guest of the instance has written to, and forgets it. g are those that its system calls have.
+// takeWritten says what pages the instance's guest and its system calls have written to, and forgets the guest's.
 func (i *instance) takeWritten() uint64 {
 	if i.written == nil {
 		return everyPage
@@ -150,16 +150,4 @@ func (i *instance) takeWritten() uint64 {
 	pages := i.written.Get() | i.hostWritten
 	i.written.Set(0)
 	return pages
-}
-
-// restorePages puts back what pages are named, of no more than trackedBytes.
-func (m *memory) restorePages(pages uint64) {
-	used := m.content()
-	for ; pages != 0; pages &= pages - 1 {
-		start := uint64(bits.TrailingZeros64(pages)) * instrument.TrackedPage
-		if start >= uint64(len(used)) {
-			return
-		}
-		m.restore(used, start, start+instrument.TrackedPage)
-	}
 }

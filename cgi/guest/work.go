@@ -36,6 +36,12 @@ func (w *Work) beginGuest() {
 	}
 }
 
+// endGuest ends it.
+func (w *Work) endGuest() {
+	w.meter.pause()
+	w.meter.enter()
+}
+
 // Pause is called by the guest's Stdout when it may have to wait, as for the client, before it returns.
 func (w *Work) Pause() {
 	if !w.meter.waited {
@@ -43,13 +49,7 @@ func (w *Work) Pause() {
 	}
 }
 
-// endGuest ends it.
-func (w *Work) endGuest() {
-	w.meter.pause()
-	w.meter.enter()
-}
-
-// Remains says whether the guest has left much to put back, tens of ms of it: End does that, so that the answer can leave before.
+// Remains says whether the guest has left much to put back, up to tens of ms: End does that, so that the answer can leave before.
 func (w *Work) Remains() bool { return w.putBack != nil }
 
 // End ends the work, if it was begun. It gives the turn back and notes what was computed, but for what came after the guest,

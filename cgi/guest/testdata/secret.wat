@@ -28,7 +28,8 @@
     (drop (memory.grow (i32.const 3)))
     (memory.fill (i32.const 0) (i32.const 0x5e) (i32.mul (memory.size) (i32.const 65536))))
 
-  ;; Writes to 16 places that are drawn and fills one of up to 16 KiB, and reads from as many: pages that were only read, written to, and untouched.
+  ;; Writes to 16 places that are drawn, reads from as many and fills one of up to 16 KiB: pages that were only read,
+  ;; written to, and untouched.
   (func $sprinkle (export "sprinkle") (local $n i32) (local $sum i32)
     (global.set $i32 (i32.const 0x5ec))
     (loop $again
