@@ -12,6 +12,7 @@ import (
 	"containerd-shim-wagi-v1/cgi/guest"
 )
 
+// started lies after the deadline by which net/http ends a read, and before all others.
 var started = time.Now()
 
 // deadlineListener accepts connections whose read deadlines cost nothing until a read waits for long. net/http sets six of them for each
@@ -31,7 +32,7 @@ func (l deadlineListener) Accept() (net.Conn, error) {
 type deadlineConn struct {
 	net.Conn
 	wrote   atomic.Bool   // since the last read of a request
-	answers atomic.Uint32 // that were
+	answers atomic.Uint32 // that were followed by such a read
 
 	mu       sync.Mutex
 	deadline time.Time // guarded by mu; zero: none
@@ -55,7 +56,7 @@ func (c *deadlineConn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// pass gives Conn the deadline, unless its own comes first. It is called with mu held.
+// pass gives Conn the deadline, unless that of Conn comes first. It is called with mu held.
 func (c *deadlineConn) pass() error {
 	if c.deadline.IsZero() || !c.below.IsZero() && !c.deadline.Before(c.below) {
 		return nil
@@ -63,6 +64,7 @@ func (c *deadlineConn) pass() error {
 	return c.set()
 }
 
+// set gives Conn the deadline. It is called with mu held.
 func (c *deadlineConn) set() error {
 	c.below = c.deadline
 	return c.Conn.SetReadDeadline(c.deadline)
@@ -74,9 +76,9 @@ func (c *deadlineConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Read is part of [net.Conn]. After each second response it lets other connections go first, if they are quick: meanwhile the next request
-// may come, which then takes one system call instead of two and a wait. While there are some that go on without a wait Go's scheduler does
-// not look after those that do wait, so none goes on for longer.
+// Read is part of [net.Conn]. After each second response it lets other connections go first, if no guest computes for long: meanwhile the
+// next request may come, which then takes one system call instead of two and a wait. It does not after each: while some connections go on
+// without a wait Go's scheduler does not look after those that wait.
 func (c *deadlineConn) Read(p []byte) (int, error) {
 	answered := len(p) > 1 && c.wrote.CompareAndSwap(true, false) // a single byte is read by net/http beside a handler
 	if answered && c.answers.Add(1)%2 == 0 && !guest.Computing() {
@@ -96,7 +98,7 @@ func (c *deadlineConn) Read(p []byte) (int, error) {
 func (c *deadlineConn) begin() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.deadline.IsZero() && c.deadline.Before(started) { // how net/http ends a read: neither system nor clock need be asked
+	if !c.deadline.IsZero() && c.deadline.Before(started) { // neither system nor clock need be asked
 		return os.ErrDeadlineExceeded
 	}
 	c.reading++

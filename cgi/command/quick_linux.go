@@ -25,12 +25,13 @@ type quickConn struct {
 
 // transfer is a system call on some bytes, which may have to wait.
 type transfer struct {
+	call uintptr                      // number of the system call
+	try  func(fd uintptr) (done bool) // once, for all calls
+
 	mu    sync.Mutex
-	call  uintptr // number of the system call
-	bytes []byte  // guarded by mu
-	n     int     // guarded by mu
-	errno unix.Errno
-	try   func(fd uintptr) (done bool)
+	bytes []byte     // guarded by mu
+	n     int        // guarded by mu: bytes that were moved
+	errno unix.Errno // guarded by mu
 }
 
 // newQuickConn is conn itself if it is no socket.
@@ -54,7 +55,7 @@ func newQuickConn(conn net.Conn) net.Conn {
 	return c
 }
 
-// once makes the system call. It says no if that would have had to wait.
+// once makes the system call, with mu held. It says no if that would have had to wait.
 func (t *transfer) once(fd uintptr) (done bool) {
 	for {
 		n, _, errno := unix.RawSyscall(t.call, fd, uintptr(unsafe.Pointer(&t.bytes[0])), uintptr(len(t.bytes)))
