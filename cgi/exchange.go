@@ -40,7 +40,8 @@ type exchange struct {
 	work      guest.Work    // for the script that serves
 	slots     *slots        // it has one of these; nil: it has none, or needs none
 	script    *script       // that serves, or the next one to do so
-	log       func() *log.Entry
+
+	log func() *log.Entry // logger, for all requests that x serves
 }
 
 // exchanges are used again: making one costs more than its memory, as a request finds nothing of a new one in the processor's caches.
@@ -83,7 +84,7 @@ type script struct {
 	diagnostics stderr
 	env         guest.Environment
 	call        guest.Call
-	goOn        func() // of out
+	goOn        func() // of out, for all requests that s serves
 }
 
 func newScript() *script {
@@ -92,8 +93,8 @@ func newScript() *script {
 	return s
 }
 
-// quiet says whether nobody but the guest has come to know of the script: who waits for its end, or for the client on its behalf,
-// may do so for longer.
+// quiet says whether nobody but the guest has come to know of the script. Who waits for its end, or for the client on its behalf,
+// may still do so when it has ended.
 func (s *script) quiet() bool {
 	return s.life.awaited.Load() == nil && s.out.timer == nil && s.out.unguard == nil
 }
@@ -110,7 +111,7 @@ func (x *exchange) logger() *log.Entry {
 
 // answer sends a response, whatever comes of the scripts.
 func (x *exchange) answer() error {
-	defer x.leave()
+	defer x.endScript()
 	err := x.serve()
 	if err != nil && !x.sent {
 		x.fail(statusOf(err))
@@ -183,7 +184,7 @@ func (x *exchange) awaitRoute() error {
 
 // redirect makes x the request that a local redirect asks for, RFC 3875 §6.2.2: without a body, and so GET or HEAD.
 func (x *exchange) redirect(location string) {
-	x.leave()
+	x.endScript()
 	x.target = parseTarget(location)
 	if x.method != http.MethodHead {
 		x.method = http.MethodGet
@@ -225,14 +226,14 @@ func (x *exchange) run() (redirect string, err error) {
 	return x.call(s)
 }
 
-// leave ends what has been done for the script, and gives its slot back.
-func (x *exchange) leave() {
+// endScript ends the work for the script, and gives its slot back.
+func (x *exchange) endScript() {
 	x.work.End()
 	x.slots.release()
 	x.slots = nil
 }
 
-// depart sends the answer at once. A client that does not receive must not hold up for long what comes then.
+// depart sends the answer at once. A client that does not receive must not hold up for long what comes after it.
 func (x *exchange) depart() {
 	client := http.NewResponseController(x.w)
 	_ = client.SetWriteDeadline(time.Now().Add(departTime)) // what fails here ends the connection, or is a writer of a test

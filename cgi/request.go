@@ -136,7 +136,7 @@ var metaVariables = []string{
 	"SERVER_PROTOCOL", "SERVER_SOFTWARE", "X_FULL_URL", "X_MATCHED_ROUTE", "X_RAW_PATH_INFO",
 }
 
-// environment makes what a script finds in its environment: the module's own variables, then those of RFC 3875 §4.1 and of WAGI.
+// environment adds what a script finds in its environment: the module's own variables, then those of RFC 3875 §4.1 and of WAGI.
 func (x *exchange) environment(env *guest.Environment) error {
 	decoded := decodePath(x.pathInfo)
 	if strings.Contains(decoded, "\x00") { // RFC 3875 §4.1.5: what PATH_INFO cannot hold may be refused
@@ -201,9 +201,9 @@ func (x *exchange) addHeader(env *guest.Environment) {
 
 // has says whether one of the variables has the name of another.
 func has(variables iter.Seq[string], other string) bool {
-	name, _, _ := strings.Cut(other, "=")
+	name := other[:strings.Index(other, "=")+1]
 	for v := range variables {
-		if strings.HasPrefix(v, name) && v[len(name)] == '=' {
+		if strings.HasPrefix(v, name) {
 			return true
 		}
 	}

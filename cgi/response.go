@@ -201,7 +201,7 @@ type response struct {
 	room    [256]byte   // guarded by mu: for held, while it is enough
 	line    int         // guarded by mu: where the last line of held begins
 	head    *head       // guarded by mu: nil while incomplete
-	parsed  head        // guarded by mu: head
+	parsed  head        // guarded by mu: what head points to
 	timer   *time.Timer // guarded by mu: sends what is held back, here or in net/http; nil: the guest has not gone on since it printed first
 	late    bool        // guarded by mu: something is held back that timer does not know of
 	waiting bool        // guarded by mu: timer runs
@@ -251,7 +251,7 @@ func (o *response) add(p []byte) error {
 		return err
 	}
 	body := o.held[o.line:]
-	o.head, o.held = head, body[:0] // where the body is
+	o.head, o.held = head, body[:0] // the body stays where it is
 	if err := o.addBody(body); err != nil {
 		return err
 	}

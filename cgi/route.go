@@ -32,7 +32,7 @@ type route struct {
 	metrics    *routeMetrics // nil: none
 	stderrFile string        // keeps what guests print on their standard error; empty: none
 
-	environment guest.Environment // what is the same for all requests of it
+	environment guest.Environment // the part that all requests of it have in common
 }
 
 const wildcard = "/..."
@@ -44,13 +44,15 @@ func newRoute(text, entrypoint string, m *module) *route {
 		entrypoint: entrypoint,
 		module:     m,
 		stderrFile: stderrFile(m.logDir, text),
+
+		environment: *guest.NewEnvironment(m.env...),
 	}
-	r.environment = *guest.NewEnvironment(m.env...)
-	for _, v := range []string{
-		"AUTH_TYPE=", "GATEWAY_INTERFACE=CGI/1.1", "REMOTE_USER=", "SCRIPT_NAME=" + r.script, "SERVER_SOFTWARE=WAGI/1", "X_MATCHED_ROUTE=" + text,
-	} {
-		r.environment.Add(v)
-	}
+	r.environment.Add("AUTH_TYPE=")
+	r.environment.Add("GATEWAY_INTERFACE=CGI/1.1")
+	r.environment.Add("REMOTE_USER=")
+	r.environment.Add("SCRIPT_NAME=", r.script)
+	r.environment.Add("SERVER_SOFTWARE=WAGI/1")
+	r.environment.Add("X_MATCHED_ROUTE=", text)
 	return r
 }
 
