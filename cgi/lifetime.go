@@ -71,7 +71,7 @@ func (l *lifetime) Err() error {
 	return l.err()
 }
 
-// err is Err without a look at the clock, for where the script itself has just looked or has ended.
+// err is Err without a look at the clock, for where the guest is going to look, at its next interrupt, or has ended.
 func (l *lifetime) err() error {
 	switch a := l.awaited.Load(); {
 	case a != nil:
