@@ -118,3 +118,25 @@ func TestAnswerLeavesBeforeMemoryIsPutBack(t *testing.T) {
 		}
 	}
 }
+
+// A script need not print a body for HEAD. That says nothing about the length of the one that GET has, RFC 9110 §8.6.
+func TestHeadWithoutBody(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "head.wat")
+	const text = `(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 512)
+  (data (i32.const 0) "\08\00\00\00\1a\00\00\00Content-Type: text/plain\0a\0a")
+  (func (export "_start") (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 4096)))))`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := startServer(t, Config{Modules: []Module{{Route: "/", Module: file}}})
+	response, err := http.Head(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if length, ok := response.Header["Content-Length"]; response.StatusCode != http.StatusOK || ok {
+		t.Errorf("status %d, Content-Length %q; want 200 and none", response.StatusCode, length)
+	}
+}

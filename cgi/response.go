@@ -402,7 +402,10 @@ func (o *response) end() (redirect string, err error) {
 // announcesLength says whether the length of a complete body must be set here: net/http knows that of one which it has in its buffer,
 // when the handler has returned. Before, and to a client that lingers, the length says that the response is complete.
 func (o *response) announcesLength() bool {
-	return len(o.held) > unsentBytes || len(o.held) > 0 && o.bare || o.incoming.last() || o.work.Remains()
+	if o.bare { // a script need not print the body that GET would have
+		return len(o.held) > 0
+	}
+	return len(o.held) > unsentBytes || o.incoming.last() || o.work.Remains()
 }
 
 // result is what went to the client: the status, 0 if nothing did, and how many bytes of a body.
