@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"math/bits"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,13 +41,22 @@ type tracker struct {
 // newTracker is nil where there is nothing to gain, and for modules whose guests send requests: those system calls note no pages.
 func (m *Module) newTracker(ctx context.Context, wasm []byte, pages uint64) *tracker {
 	if !m.recyclable || !m.memory || m.config.NoReuse || m.config.Resume || m.outbound != nil ||
-		len(wasm) > trackedSize || max(pages*pageSize, m.least) > trackedBytes {
+		len(wasm) > maxTracked() || max(pages*pageSize, m.least) > trackedBytes {
 		return nil
 	}
 	t := &tracker{module: m, original: bytes.Clone(wasm)}
 	t.mean.Store(int64(sampledTime))
 	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return t
+}
+
+// maxTracked is of how many bytes a module may be that gets a tracked form: less where memory is short, as to make the form may take three
+// times that of the plain one.
+func maxTracked() int {
+	if debug.SetMemoryLimit(-1) < smallMemory {
+		return trackedSize / 4
+	}
+	return trackedSize
 }
 
 // samples says whether the time of an instance's next guest is to be measured. Its first one has the instance made.
@@ -79,8 +89,17 @@ func (t *tracker) quick() bool {
 	return t.mean.Load() < int64(trackedTime)
 }
 
+// forms has an element while a form is made. It is one at a time: for a module of 100 KB that can take 140 MB.
+var forms = make(chan struct{}, 1)
+
 // make makes the tracked form.
 func (t *tracker) make() {
+	select {
+	case forms <- struct{}{}:
+		defer func() { <-forms }()
+	case <-t.ctx.Done():
+		return
+	}
 	form, err := t.module.newTracked(t.ctx, t.original)
 	t.original = nil
 	if err != nil {

@@ -83,6 +83,22 @@ func TestTrackedClose(t *testing.T) {
 	}
 }
 
+// Tracked forms are made one at a time, and closing a module does not wait for those of others.
+func TestTrackedInTurn(t *testing.T) {
+	forms <- struct{}{}
+	defer func() { <-forms }()
+	m := compileFile(t, "testdata/hello.wasm", Config{})
+	for range 100 {
+		m.tracker.add(0)
+	}
+	if err := m.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if m.tracker.form.Load() != nil {
+		t.Error("two forms are made at once")
+	}
+}
+
 func TestUntracked(t *testing.T) {
 	const start = `(func (export "_start"))`
 	for name, c := range map[string]struct {
