@@ -91,7 +91,7 @@ func TestAnswerLeavesBeforeMemoryIsPutBack(t *testing.T) {
 	}
 	gateway, err := New(t.Context(), Config{
 		Modules: []Module{{Route: "/large", Module: file}, {Route: "/small", Module: "testdata/behave.wat"}},
-		Limits:  Limits{Timeout: 50 * time.Millisecond},
+		Limits:  Limits{Timeout: 500 * time.Millisecond},
 	})
 	if err != nil {
 		t.Fatal(err)
